@@ -1,0 +1,82 @@
+// One interface, three implementations: Hypervisor.framework, KVM and the software CPU. Nothing
+// outside accel/ and softcpu/ may name a backend. Port, MMIO, APIC and clock accesses of the guest
+// are answered through Platform on the vCPU's thread, from inside run(), whichever backend runs
+// it; what run() returns for is only what the vCPU loop has to decide.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "accel/cpu_state.h"
+#include "accel/platform.h"
+#include "accel/signals.h"
+#include "base/types.h"
+#include "memory/guest_memory.h"
+
+namespace hv {
+
+enum class Exit : std::uint8_t {
+  kKicked,       // Signal::kExit was raised; the state is at an instruction boundary
+  kHalted,       // HLT retired and nothing wakes it yet
+  kInit,         // Signal::kInit is pending: the loop resets the vCPU
+  kTripleFault,  // shutdown: the loop ends or resets the VM
+};
+
+// Counts since the vCPU was made, written by its own thread and read by any (relaxed).
+struct VcpuCounters {
+  std::uint64_t instructions = 0, blocks_decoded = 0, tlb_misses = 0, page_faults = 0,
+                exceptions = 0, interrupts = 0, port_accesses = 0, mmio_accesses = 0, halts = 0;
+};
+
+class Vcpu {
+ public:
+  virtual ~Vcpu() = default;
+  Vcpu(const Vcpu&) = delete;
+  Vcpu& operator=(const Vcpu&) = delete;
+
+  // Owner thread only: Hypervisor.framework binds a vCPU to the thread that made it. A kick is
+  // Signal::kExit in the vCPU's signals, from any thread, any time; kicks do not count.
+  virtual Exit run() = 0;
+  // Not while run() runs.
+  virtual CpuState state() const = 0;
+  virtual void set_state(const CpuState& state) = 0;
+  // Any thread.
+  virtual VcpuCounters counters() const = 0;
+
+ protected:
+  Vcpu() = default;
+};
+
+struct VcpuWiring {
+  VcpuIndex index;
+  std::uint32_t count;  // vCPUs in the VM
+  Platform& platform;
+  VcpuSignals& signals;
+  std::span<VcpuSignals* const> all_signals;  // of every vCPU, for Signal::kProtectCode
+};
+
+class Machine {
+ public:
+  virtual ~Machine() = default;
+  // Called on the thread that will run it.
+  virtual std::unique_ptr<Vcpu> create_vcpu(const VcpuWiring& wiring) = 0;
+};
+
+class Accelerator {
+ public:
+  virtual ~Accelerator() = default;
+  virtual std::string_view name() const = 0;
+  // Why it cannot be used on this host, in words for the operator; nullopt when it can.
+  virtual std::optional<std::string> unavailable() const = 0;
+  // `memory` outlives the machine.
+  virtual std::unique_ptr<Machine> create_machine(GuestMemory& memory) const = 0;
+};
+
+// In order of preference; `soft` is always there.
+std::span<const Accelerator* const> accelerators();
+
+}  // namespace hv

@@ -1,0 +1,189 @@
+// One software x86-64 CPU. The hot state lies here, in the layout that handlers want; CpuState
+// (accel/cpu_state.h) is the form that is saved and shown.
+//
+// The contract of a handler, `void handler(Cpu&, const Insn&)`:
+//   On entry gpr[kRip] is the address of the next instruction, cpu.insn the instruction itself.
+//   It may fault at any guest access or by raise(): neither returns. So a handler changes
+//   registers, flags and RIP only after its last access that can fault; a string operation
+//   commits each iteration whole. raise() takes RIP back to the instruction by its length, which
+//   is why RIP is written last.
+//   A store into the block of code that runs is undone in the same way: the access does not
+//   return, and the instruction runs again alone. Nothing to do for it but the rule above.
+// Handlers are plain functions without destructors to run: faults leave by longjmp.
+#pragma once
+#include <atomic>
+#include <csetjmp>
+#include <cstdint>
+#include <memory>
+
+#include "accel/accelerator.h"
+#include "accel/cpu_state.h"
+#include "softcpu/flags.h"
+#include "softcpu/insn.h"
+#include "softcpu/opcode_row.h"
+#include "softcpu/tlb.h"
+
+namespace hv::softcpu {
+
+enum Gpr : std::uint8_t {
+  kRax, kRcx, kRdx, kRbx, kRsp, kRbp, kRsi, kRdi, kR8, kR9, kR10, kR11, kR12, kR13, kR14, kR15
+};
+
+// SDM Vol. 3, "Protected-Mode Exceptions and Interrupts".
+enum class Vector : std::uint8_t {
+  kDe = 0, kDb = 1, kNmi = 2, kBp = 3, kOf = 4, kBr = 5, kUd = 6, kNm = 7, kDf = 8, kTs = 10,
+  kNp = 11, kSs = 12, kGp = 13, kPf = 14, kMf = 16, kAc = 17, kMc = 18, kXm = 19
+};
+
+// What decides how bytes decode, and part of a block's key.
+enum class CodeSize : std::uint8_t { k16, k32, k64 };
+
+enum class AccessKind : std::uint8_t { kRead, kWrite, kExecute };
+
+class BlockCache;
+
+class Cpu final : public Vcpu {
+ public:
+  Cpu(const VcpuWiring& wiring, GuestMemory& memory);
+  ~Cpu() override;
+
+  Exit run() override;
+  CpuState state() const override;
+  void set_state(const CpuState& state) override;
+  VcpuCounters counters() const override;
+
+  // ---- hot state ----------------------------------------------------------------------------
+  std::uint64_t gpr[18] = {};  // [kNoRegister] is always 0, [kRip] see above
+  LazyFlags flags;             // CF PF AF ZF SF OF; the rest of RFLAGS is in `system_flags`
+  std::uint64_t system_flags = 2;  // RFLAGS without the six arithmetic flags
+  const Insn* insn = nullptr;
+  Segment segments[kSegCount];
+  bool long64 = false;   // CS.L in long mode: 64-bit code
+  std::uint8_t cpl = 0;
+  Tlb tlb;               // the bank in use follows CPL, EFLAGS.AC and CR4.SMAP
+
+  // ---- the rest of the architectural state -----------------------------------------------------
+  Segment ldtr, tr;
+  TableRegister gdtr, idtr;
+  std::uint64_t cr0 = 0, cr2 = 0, cr3 = 0, cr4 = 0, xcr0 = 1, efer = 0;
+  std::uint64_t pdpte[4] = {};
+  std::uint64_t dr[4] = {}, dr6 = 0, dr7 = 0;
+  CpuState slow;  // MSRs and everything that no hot path reads; its copies of the above are stale
+  struct alignas(16) Vectors { Xmm xmm[16]; } sse;
+  std::uint32_t mxcsr = 0x1f80;
+  FpuState fpu;   // x87 and MMX (its xmm and mxcsr are stale; sse and mxcsr above are true)
+
+  // ---- wiring ------------------------------------------------------------------------------------
+  const VcpuIndex index;
+  const std::uint32_t vcpu_count;
+  Platform& platform;
+  VcpuSignals& signals;
+  const std::span<VcpuSignals* const> all_signals;
+  GuestMemory& memory;
+
+  // ---- registers ---------------------------------------------------------------------------------
+  std::uint64_t& rip() { return gpr[kRip]; }
+  std::uint64_t instruction_start() const { return gpr[kRip] - insn->length; }
+  template <class T>
+  T reg(unsigned number) const;  // byte registers by kAh … (registers.h)
+  // 32-bit writes clear the upper half, narrower ones keep the rest.
+  template <class T>
+  void set_reg(unsigned number, T value);
+
+  std::uint64_t rflags() const { return system_flags | flags.value(); }
+  // Everything as given (reserved bits fixed): who may change what is the caller's business.
+  // Recomputes what follows from IF, TF, VM and AC.
+  void set_rflags(std::uint64_t value);
+
+  bool protected_mode() const { return (cr0 & 1) != 0; }
+  bool long_mode() const { return (efer & (1u << 10)) != 0; }  // EFER.LMA
+  bool virtual_8086() const { return (system_flags & kVm) != 0; }
+  bool real_or_v86() const { return !protected_mode() || virtual_8086(); }
+  CodeSize code_size() const;
+  unsigned iopl() const { return static_cast<unsigned>(system_flags >> 12) & 3; }
+
+  // ---- memory (memory_access.h, mmu.cc) -----------------------------------------------------------
+  // The address of insn's memory operand within its segment, wrapped to the address size.
+  std::uint64_t effective_address(const Insn& i) const;
+  // Segmented accesses: limit, type and canonical checks (#GP, #SS), paging (#PF), alignment (#AC).
+  // T: an unsigned integer, or Xmm (16 bytes, no alignment demanded).
+  template <class T>
+  T read(unsigned segment, std::uint64_t offset);
+  template <class T>
+  void write(unsigned segment, std::uint64_t offset, T value);
+  // value = f(value) with a check for writing first, so that f runs only when the store succeeds.
+  // Returns the old value. `locked`: one host atomic where it lies in one page, else the other
+  // vCPUs are stopped.
+  template <class T, class F>
+  T modify(unsigned segment, std::uint64_t offset, bool locked, F&& f);
+  // Faults now where a write of `length` bytes would fault later.
+  void probe_write(unsigned segment, std::uint64_t offset, unsigned length);
+  // Linear addresses, with the rights of CPL, or as the CPU itself (descriptor tables, TSS).
+  template <class T>
+  T read_linear(std::uint64_t linear);
+  template <class T>
+  void write_linear(std::uint64_t linear, T value);
+  template <class T>
+  T read_system(std::uint64_t linear);
+  template <class T>
+  void write_system(std::uint64_t linear, T value);
+  // Segment base added and limit checked; for handlers that go on with linear addresses.
+  std::uint64_t linear(unsigned segment, std::uint64_t offset, unsigned length, AccessKind kind);
+  // String operations: the host bytes of a run inside one page, or nullptr (MMIO, code page, fault
+  // pending): the caller then goes item by item.
+  std::uint8_t* host_run(std::uint64_t linear, std::uint64_t length, AccessKind kind);
+
+  // Stack of the current SS and stack size (64 in long mode). push/pop of T move RSP by sizeof(T).
+  template <class T>
+  void push(T value);
+  template <class T>
+  T pop();
+  std::uint64_t stack_mask() const;
+
+  // ---- leaving the instruction ----------------------------------------------------------------------
+  [[noreturn]] void raise(Vector vector);                        // no error code
+  [[noreturn]] void raise(Vector vector, std::uint32_t error);   // pushes an error code
+  [[noreturn]] void raise_page_fault(std::uint64_t linear, std::uint32_t error);
+  // #GP(0), the commonest of all.
+  [[noreturn]] void protection_fault() { raise(Vector::kGp, 0); }
+
+  // ---- system (segmentation.cc, interrupts.cc, far_transfer.cc, control_registers.cc, msr.cc) ----------
+  void load_segment(unsigned which, std::uint16_t selector);  // MOV/POP Sreg, LDS …: every check
+  // Delivers through the IDT (or IVT). Faults on the way raise in turn; the run loop turns them
+  // into #DF or shutdown.
+  enum class Source : std::uint8_t { kException, kHardware, kSoftware, kInt1 };
+  void deliver(std::uint8_t vector, Source source, bool has_error, std::uint32_t error);
+  // After CR0, CR4, EFER, CS, RFLAGS.VM or CPL changed: long64, cpl, the TLB bank, the slow-path
+  // switches. Any handler that changes them ends its block.
+  void mode_changed();
+  // The six checks that a FPU, MMX or SSE instruction starts with are the decoder's traits.
+  void check_fpu(bool report_pending);  // #NM, #MF
+  void check_mmx();                     // #UD, #NM, #MF
+  void check_sse();                     // #UD, #NM
+  bool set_cr0(std::uint64_t value);  // false: #GP(0)
+  bool set_cr3(std::uint64_t value);
+  bool set_cr4(std::uint64_t value);
+  std::uint64_t guest_tsc();  // Platform::tsc() + IA32_TSC_ADJUST
+
+  // ---- the run loop (run.cc) ---------------------------------------------------------------------------
+  // STI, MOV SS, POP SS: no interrupt before the instruction after next; MOV SS holds #DB too.
+  void shadow_interrupts(bool blocks_debug);
+  // HLT: the loop leaves with Exit::kHalted after this instruction.
+  void halt();
+  // Translation or code may have changed: the block cache and the jump cache must look again.
+  void flush_jump_cache();
+
+  struct Pending {  // what raise() left for the loop
+    std::uint8_t vector = 0;
+    bool has_error = false;
+    std::uint32_t error = 0;
+  } pending;
+  std::jmp_buf leave;  // raise() and restarts land here, in run()
+  VcpuCounters count;
+  std::unique_ptr<BlockCache> blocks;
+};
+
+}  // namespace hv::softcpu
+
+#include "softcpu/registers.h"
+#include "softcpu/memory_access.h"

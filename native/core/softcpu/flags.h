@@ -1,0 +1,3 @@
+#pragma once
+#include <cstdint>
+namespace hv::softcpu { struct LazyFlags { std::uint64_t value() const { return 0; } }; }

@@ -1,0 +1,2 @@
+#pragma once
+namespace hv::softcpu { struct Tlb {}; }

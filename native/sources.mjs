@@ -1,0 +1,14 @@
+// Prints the C++ sources of one part of native/ (core, addon/vmm, addon/host), a line each, for
+// binding.gyp and native/test/Makefile: a new file needs no list to be edited. Tests (*_test.cc)
+// are no part of an addon.
+import { readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const native = dirname(fileURLToPath(import.meta.url));
+const part = process.argv[2] ?? "core";
+const files = readdirSync(join(native, part), { recursive: true })
+  .map(String)
+  .filter((file) => file.endsWith(".cc") && !file.endsWith("_test.cc"))
+  .sort();
+for (const file of files) console.log(join("native", part, file));

@@ -1,0 +1,22 @@
+import { defineConfig } from "vitest/config";
+
+// unit: any user, no network, beside the code it tests. system: root, Debian packages, real
+// guests. long: run by hand.
+const project = (name: string, include: string[], testTimeout: number) => ({
+  test: { name, include, testTimeout, hookTimeout: testTimeout, pool: "forks" as const },
+});
+
+export default defineConfig({
+  test: {
+    maxWorkers: 2,
+    projects: [
+      project(
+        "unit",
+        ["{api-schema,daemon,devices,launchd,native,vmm,test/unit}/**/*.test.ts"],
+        60_000,
+      ),
+      project("system", ["test/system/**/*.test.ts"], 600_000),
+      project("long", ["test/long/**/*.test.ts"], 3_600_000),
+    ],
+  },
+});
