@@ -58,6 +58,13 @@ class Cpu final : public Vcpu {
   std::uint64_t system_flags = 2;  // RFLAGS without the six arithmetic flags
   const Insn* insn = nullptr;
   Segment segments[kSegCount];
+  // What read() and write() know of a segment: `base`, and the offsets after the last readable
+  // and writable byte (0: look closer). Follows segments[]: update_window() after each change.
+  struct Window {
+    std::uint64_t base = 0, read_end = 0, write_end = 0;
+  } windows[kSegCount];
+  std::uint64_t linear_mask = 0xffff'ffff;    // all ones in 64-bit code
+  std::uint64_t current_stack_mask = 0xffff;  // see stack_mask()
   bool long64 = false;   // CS.L in long mode: 64-bit code
   std::uint8_t cpl = 0;
   Tlb tlb;               // the bank in use follows CPL, EFLAGS.AC and CR4.SMAP
@@ -140,7 +147,7 @@ class Cpu final : public Vcpu {
   T pop();
   std::uint64_t stack_mask() const;
 
-  // ---- leaving the instruction ----------------------------------------------------------------------
+  // ---- leaving the instruction (interrupts.cc) -------------------------------------------------------
   [[noreturn]] void raise(Vector vector);                        // no error code
   [[noreturn]] void raise(Vector vector, std::uint32_t error);   // pushes an error code
   [[noreturn]] void raise_page_fault(std::uint64_t linear, std::uint32_t error);
@@ -149,13 +156,60 @@ class Cpu final : public Vcpu {
 
   // ---- system (segmentation.cc, interrupts.cc, far_transfer.cc, control_registers.cc, msr.cc) ----------
   void load_segment(unsigned which, std::uint16_t selector);  // MOV/POP Sreg, LDS …: every check
-  // Delivers through the IDT (or IVT). Faults on the way raise in turn; the run loop turns them
-  // into #DF or shutdown.
+  // Delivers through the IDT (or IVT) from an instruction boundary; RIP is what is pushed. Faults
+  // on the way raise in turn; take_exception() turns them into #DF or shutdown.
   enum class Source : std::uint8_t { kException, kHardware, kSoftware, kInt1 };
   void deliver(std::uint8_t vector, Source source, bool has_error, std::uint32_t error);
+  // For the run loop, between instructions, where `leave` is set (all may raise):
+  // Delivers `pending`, which raise() left. False: shutdown (triple fault).
+  bool take_exception();
+  // Signal::kInterrupt is up, IF is set, nothing blocks: false when INTR was withdrawn.
+  bool take_interrupt();
+  // Signal::kNmi is up (cleared here), and slow.nmi_blocked is not set.
+  void take_nmi();
+  // TF, RF, a breakpoint in DR7 or a held #DB: the loop runs one instruction at a time, with the
+  // next two around it.
+  bool slow_mode() const {
+    return (system_flags & (kTf | kRf)) != 0 || (dr7 & 0xff) != 0 || slow.pending_debug != 0;
+  }
+  // Called with `insn` set and RIP past it, as for a handler: raises the #DB of an instruction
+  // breakpoint, and remembers TF.
+  void check_instruction_breakpoints();
+  // The instruction has retired: clears RF, raises the #DB of single steps and data breakpoints.
+  void after_instruction();
+
   // After CR0, CR4, EFER, CS, RFLAGS.VM or CPL changed: long64, cpl, the TLB bank, the slow-path
   // switches. Any handler that changes them ends its block.
   void mode_changed();
+  // Recomputes windows[] (and the stack's mask) after segments[segment] changed.
+  void update_window(unsigned segment);
+
+  // TLB (mmu.cc). All of these call flush_jump_cache() where fetches may have changed.
+  void flush_tlb(bool keep_global);
+  void flush_page(std::uint64_t linear);
+  void drop_write_entry(Gpa page);  // the page became a code page
+  void drop_all_write_entries();    // Signal::kProtectCode
+  // Where the instruction byte at `linear` lies, with the rights of CPL. Raises #PF, and #GP(0)
+  // where it is not canonical; CS's limit is the caller's. RAM or not; good to the page's end.
+  Gpa translate_fetch(std::uint64_t linear);
+  // For the loop's and the slow stores' agreement about code that overwrites itself. A slow store
+  // into lines of code on this page restarts the instruction before it stores, unless alone.
+  std::uint64_t running_page = ~0ull;  // the physical page of the block that runs
+  bool executing_alone = false;
+  [[noreturn]] void restart_alone();   // run.cc
+
+  // Slow paths of memory_access.h (memory_slow.cc).
+  static constexpr unsigned kNoSegment = kSegCount;  // a linear access
+  enum class Rights : std::uint8_t { kCpl, kSystem };
+  std::uint64_t segment_slow(unsigned segment, std::uint64_t offset, unsigned length, AccessKind kind);
+  void read_slow(unsigned segment, std::uint64_t linear, void* to, unsigned length, Rights rights);
+  void write_slow(unsigned segment, std::uint64_t linear, const void* from, unsigned length,
+                  Rights rights);
+  // The bytes to change in place: RAM, or a copy that finish_modify() stores. Nothing may raise in
+  // between.
+  std::uint8_t* begin_modify(unsigned segment, std::uint64_t linear, unsigned length, bool locked);
+  void finish_modify();
+
   // The six checks that a FPU, MMX or SSE instruction starts with are the decoder's traits.
   void check_fpu(bool report_pending);  // #NM, #MF
   void check_mmx();                     // #UD, #NM, #MF

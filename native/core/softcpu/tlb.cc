@@ -1,0 +1,92 @@
+#include "softcpu/tlb.h"
+
+namespace hv::softcpu {
+
+Tlb::Tlb() : empty_(std::make_unique<std::array<TlbEntry, kEntries>>()) {
+  contexts_[0] = std::make_unique<Context>();
+  context_ = contexts_[0].get();
+  context_->live = true;
+  select(Bank::kSupervisor, false);
+}
+
+void Tlb::select(Bank bank, bool checked) {
+  bank_ = bank;
+  checked_ = checked;
+  current_ = checked ? empty_->data() : context_->data[static_cast<std::size_t>(bank)].data();
+}
+
+void Tlb::Context::clear(bool keep_global) {
+  each([keep_global](TlbEntry& entry) {
+    if (!keep_global || (entry.frame & TlbEntry::kGlobal) == 0) entry.drop();
+  });
+}
+
+// The context of `pcid`, or the one that was used longest ago, emptied and `fresh`.
+Tlb::Context& Tlb::take_context(std::uint16_t pcid, bool& fresh) {
+  std::unique_ptr<Context>* victim = nullptr;
+  for (auto& slot : contexts_) {
+    if (slot && slot->live && slot->pcid == pcid) return *slot;
+    const auto age = [](const std::unique_ptr<Context>& c) { return c && c->live ? c->used : 0; };
+    if (victim == nullptr || age(slot) < age(*victim)) victim = &slot;
+  }
+  if (*victim)
+    (*victim)->clear(false);
+  else
+    *victim = std::make_unique<Context>();
+  (*victim)->pcid = pcid;
+  (*victim)->live = true;
+  fresh = true;
+  return **victim;
+}
+
+void Tlb::switch_context(std::uint16_t pcid, bool keep) {
+  bool fresh = false;
+  Context& next = take_context(pcid, fresh);
+  if (!fresh && !keep) next.clear(true);
+  next.used = ++clock_;
+  context_ = &next;
+  select(bank_, checked_);
+}
+
+void Tlb::flush_current(bool keep_global) { context_->clear(keep_global); }
+
+void Tlb::flush_all() {
+  for (auto& slot : contexts_)
+    if (slot && slot.get() != context_) slot->live = false;
+  context_->clear(false);
+}
+
+void Tlb::flush_pcid(std::uint16_t pcid) {
+  for (auto& slot : contexts_)
+    if (slot && slot->live && slot->pcid == pcid) slot->clear(true);
+}
+
+void Tlb::flush_all_but_global() {
+  for (auto& slot : contexts_)
+    if (slot && slot.get() != context_) slot->live = false;
+  context_->clear(true);
+}
+
+void Tlb::flush_page(std::uint64_t linear) {
+  for (auto& slot : contexts_) {
+    if (!slot || !slot->live) continue;
+    for (auto& bank : slot->data) bank[index(linear)].drop();
+    for (auto& bank : slot->fetch) bank[(linear >> 12) & (kFetchEntries - 1)].drop();
+  }
+}
+
+void Tlb::drop_write_entry(Gpa page) {
+  const std::uint64_t frame = raw(page) & kPageMask;
+  for (auto& slot : contexts_)
+    if (slot && slot->live)
+      slot->each([frame](TlbEntry& entry) {
+        if ((entry.frame & kPageMask) == frame) entry.write_tag = TlbEntry::kNever;
+      });
+}
+
+void Tlb::drop_all_write_entries() {
+  for (auto& slot : contexts_)
+    if (slot && slot->live) slot->each([](TlbEntry& entry) { entry.write_tag = TlbEntry::kNever; });
+}
+
+}  // namespace hv::softcpu
