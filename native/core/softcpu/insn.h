@@ -23,8 +23,10 @@ enum class Repeat : std::uint8_t { kNone, kRepe, kRepne };  // F3, F2
 
 struct Insn {
   Handler run = nullptr;
-  std::uint64_t imm = 0;   // sign-extended immediate, branch displacement, moffs, or far offset
-  std::int32_t disp = 0;
+  // Immediate or branch displacement (sIb, Iz, Iv, J: sign-extended; Ib, Iw: not), moffs, or the
+  // offset of a far pointer.
+  std::uint64_t imm = 0;
+  std::int32_t disp = 0;   // displacement; the selector of a far pointer (Ap)
   Op op{};
   std::uint8_t length = 0;   // bytes of the encoding, 1 to 15
   std::uint8_t size = k32;   // operand size (Size); for byte forms k8

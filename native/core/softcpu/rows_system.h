@@ -1,0 +1,12 @@
+#pragma once
+#include <array>
+
+#include "softcpu/insn.h"
+#include "softcpu/opcode_row.h"
+
+namespace hv::softcpu {
+
+inline constexpr std::array<Row, 0> kSystemRows{};
+Handler bind_system(const Insn& insn);
+
+}  // namespace hv::softcpu

@@ -1,0 +1,12 @@
+#pragma once
+#include <array>
+
+#include "softcpu/insn.h"
+#include "softcpu/opcode_row.h"
+
+namespace hv::softcpu {
+
+inline constexpr std::array<Row, 0> kX87Rows{};
+Handler bind_x87(const Insn& insn);
+
+}  // namespace hv::softcpu
