@@ -1,0 +1,130 @@
+// What a VM is, as clients give it, the daemon stores it and the VM process builds it. One schema:
+// a validator that fills in `default` first (ajv's useDefaults, TypeBox's Value.Default) turns what
+// a client wrote into a whole VmDefinition.
+import { type Static, Type } from "@sinclair/typebox";
+import { closed, literals } from "./shape.js";
+
+const MIB = 2 ** 20;
+const PAGE = 4096;
+const MAX_MEMORY = 2 ** 40;
+const MAX_CPUS = 64;
+
+/** A host path: absolute or not is for who reads it; never with a NUL. */
+export const HostPath = Type.String({ minLength: 1, maxLength: 4095, pattern: "^[^\\u0000]+$" });
+
+/** Linux's own limit is 2048 with the NUL; the loader checks what the kernel says it takes. */
+const CommandLine = Type.String({ maxLength: 65535, pattern: "^[^\\u0000]*$" });
+
+export const VmName = Type.String({
+  pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+  description: "1 to 63 letters, digits, dots, underscores and hyphens; first a letter or digit",
+});
+
+export const VmUuid = Type.String({
+  pattern: "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
+});
+
+export const LinuxBoot = closed({
+  kind: Type.Literal("linux"),
+  kernel: HostPath,
+  initrd: Type.Optional(HostPath),
+  cmdline: Type.Optional(CommandLine),
+});
+
+export const MultibootModule = closed({ file: HostPath, args: Type.Optional(CommandLine) });
+
+export const MultibootBoot = closed({
+  kind: Type.Literal("multiboot"),
+  kernel: HostPath,
+  modules: Type.Optional(Type.Array(MultibootModule, { maxItems: 64 })),
+  cmdline: Type.Optional(CommandLine),
+});
+
+export const Boot = Type.Union([LinuxBoot, MultibootBoot]);
+
+/** `[BUS:]SLOT[:FUNCTION]` as in bhyve's -s: two numbers are slot and function. */
+export const PciSlot = Type.String({
+  pattern: "^[0-9]{1,3}(:[0-9]{1,3}){0,2}$",
+  maxLength: 11,
+});
+
+export const pciDeviceTypes = ["hostbridge", "amd_hostbridge", "lpc"] as const;
+export const PciDevice = closed({ slot: PciSlot, type: literals(pciDeviceTypes) });
+
+export const serialBackends = ["console", "stdio", "pty", "file", "socket", "none"] as const;
+const serialPort = (fallback: (typeof serialBackends)[number]) =>
+  closed(
+    {
+      backend: literals(serialBackends, fallback),
+      /** Of a file or a Unix socket; a link to the pseudo-terminal for `pty`. */
+      path: Type.Optional(HostPath),
+    },
+    { default: {} },
+  );
+
+export const Serial = closed(
+  { com1: serialPort("console"), com2: serialPort("none") },
+  { default: {} },
+);
+
+export const Firmware = closed(
+  {
+    acpi: Type.Boolean({ default: true }),
+    mpTable: Type.Boolean({ default: true }),
+    /** vCPUs start with their local APIC in x2APIC mode (-x). */
+    x2apic: Type.Boolean({ default: false }),
+    rtc: literals(["utc", "localtime"], "utc"),
+    /** An access that nothing decodes ends the VM (-e). */
+    strictIo: Type.Boolean({ default: false }),
+    /** An unknown MSR reads 0 and swallows writes (-w) instead of #GP(0). */
+    ignoreUnknownMsrs: Type.Boolean({ default: false }),
+  },
+  { default: {} },
+);
+
+export const acceleratorNames = ["auto", "soft", "kvm", "hvf"] as const;
+
+const defaultDevices = [
+  { slot: "0:0", type: "hostbridge" },
+  { slot: "31:0", type: "lpc" },
+];
+
+export const VmDefinition = closed(
+  {
+    name: VmName,
+    uuid: VmUuid,
+    cpus: Type.Integer({ minimum: 1, maximum: MAX_CPUS, default: 1 }),
+    /** Bytes. */
+    memory: Type.Integer({
+      minimum: MIB,
+      maximum: MAX_MEMORY,
+      multipleOf: PAGE,
+      default: 256 * MIB,
+    }),
+    accelerator: literals(acceleratorNames, "auto"),
+    boot: Boot,
+    devices: Type.Array(PciDevice, { maxItems: 256, default: defaultDevices }),
+    serial: Serial,
+    /** The LPC device that ends the VM with a status of the guest's choice (port 0xF4). */
+    debugexit: Type.Boolean({ default: false }),
+    /** The LPC device with latches, interrupt lines and exit-only memory for conformance guests. */
+    testdev: Type.Boolean({ default: false }),
+    firmware: Firmware,
+    /** Seconds between the power button and the stop that follows. */
+    shutdownTimeout: Type.Integer({ minimum: 1, maximum: 86400, default: 60 }),
+    labels: Type.Record(
+      Type.String({ pattern: "^[a-z0-9]([a-z0-9._/-]{0,61}[a-z0-9])?$" }),
+      Type.String({ maxLength: 256 }),
+      { additionalProperties: false, maxProperties: 64, default: {} },
+    ),
+  },
+  { $id: "VmDefinition" },
+);
+
+export type VmDefinition = Static<typeof VmDefinition>;
+export type LinuxBoot = Static<typeof LinuxBoot>;
+export type MultibootBoot = Static<typeof MultibootBoot>;
+export type PciDevice = Static<typeof PciDevice>;
+export type Serial = Static<typeof Serial>;
+export type Firmware = Static<typeof Firmware>;
+export type AcceleratorName = (typeof acceleratorNames)[number];

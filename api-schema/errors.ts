@@ -1,0 +1,147 @@
+// Every failure that crosses a process boundary has a code from this one table: the daemon's REST
+// answers, the VM process's JSON-RPC answers and the commands' messages. `%s` takes the details in
+// order. A code, once published, keeps its meaning.
+
+export interface ErrorSpec {
+  readonly http: number;
+  readonly text: string;
+}
+
+const SPECS = {
+  // What a client sent.
+  REQUEST_INVALID: { http: 400, text: "%s: %s" }, // where in the body, what is wrong
+  REQUEST_NOT_JSON: { http: 400, text: "the body is not JSON: %s" },
+  REQUEST_TOO_LARGE: { http: 413, text: "the request is larger than %s bytes" },
+  UNAUTHORIZED: { http: 401, text: "a valid bearer token is needed" },
+  FORBIDDEN: { http: 403, text: "%s" },
+  ROUTE_NOT_FOUND: { http: 404, text: "there is no %s %s" },
+  METHOD_NOT_FOUND: { http: 404, text: "there is no method %s" },
+  NOT_BUILT_YET: { http: 501, text: "not built yet: %s" },
+  PROTOCOL_MISMATCH: { http: 409, text: "protocol %s is spoken here, not %s" },
+
+  // The registry.
+  VM_NOT_FOUND: { http: 404, text: "there is no VM %s" },
+  VM_EXISTS: { http: 409, text: "a VM named %s exists" },
+  VM_UUID_EXISTS: { http: 409, text: "a VM with the UUID %s exists" },
+  VM_CHANGED: { http: 412, text: "the VM is at generation %s, not %s" },
+  VM_STATE_FORBIDS: { http: 409, text: "a VM that is %s cannot %s" },
+  VM_PROCESS_GONE: { http: 502, text: "the process of VM %s is gone: %s" },
+  VM_PROCESS_SILENT: { http: 504, text: "the process of VM %s did not answer %s within %s s" },
+  VM_START_FAILED: { http: 502, text: "VM %s did not start: %s" },
+  STATE_DIRECTORY_LOCKED: { http: 409, text: "another daemon (pid %s) uses %s" },
+  DATABASE_NEWER: {
+    http: 500,
+    text: "the database %s has schema version %s; this daemon knows up to %s",
+  },
+  DATABASE_BROKEN: { http: 500, text: "the database %s: %s" },
+
+  // Definitions that no schema can refuse alone.
+  DEVICE_SLOT_INVALID: { http: 422, text: "the PCI slot %s is not [BUS:]SLOT[:FUNCTION]: %s" },
+  DEVICE_SLOT_TAKEN: { http: 422, text: "two devices are in PCI slot %s" },
+  DEVICE_ONLY_ONE: { http: 422, text: "only one %s is allowed" },
+  DEVICE_PLACE: { http: 422, text: "%s can only be %s" },
+  SERIAL_NEEDS_LPC: { http: 422, text: "%s needs an lpc device" },
+  SERIAL_PATH_MISSING: { http: 422, text: "%s: the backend %s needs a path" },
+  SERIAL_BACKEND_FAILED: { http: 422, text: "%s: the backend %s failed: %s" },
+  FIRMWARE_TABLES_TOO_LARGE: { http: 422, text: "the %s tables need %s bytes, there are %s" },
+
+  // Images.
+  FILE_UNREADABLE: { http: 422, text: "%s cannot be read: %s" },
+  FILE_CHANGED: { http: 422, text: "%s changed while it was read" },
+  KERNEL_UNKNOWN_FORMAT: {
+    http: 422,
+    text: "%s is no kernel: neither a bzImage (HdrS at 0x202) nor an x86 ELF file",
+  },
+  KERNEL_TRUNCATED: { http: 422, text: "%s is truncated: %s needs %s bytes, the file has %s" },
+  KERNEL_TOO_OLD: {
+    http: 422,
+    text: "%s: boot protocol %s is older than 2.10 (Linux 2.6.31)",
+  },
+  KERNEL_NOT_HIGH: { http: 422, text: "%s is a zImage (loaded low), not a bzImage" },
+  KERNEL_HEADER_INVALID: { http: 422, text: "%s: %s is %s; it should be %s" },
+  KERNEL_DOES_NOT_FIT: {
+    http: 422,
+    text: "%s needs memory up to %s; the guest's low memory ends at %s",
+  },
+  KERNEL_SEGMENT_INVALID: { http: 422, text: "%s: program header %s %s" },
+  KERNEL_ELF_UNSUPPORTED: { http: 422, text: "%s: %s is %s; it should be %s" },
+  KERNEL_ENTRY_OUTSIDE: { http: 422, text: "%s: the entry point %s lies in no loaded segment" },
+  CMDLINE_TOO_LONG: {
+    http: 422,
+    text: "the command line has %s bytes; %s takes %s",
+  },
+  INITRD_DOES_NOT_FIT: {
+    http: 422,
+    text: "%s (%s bytes) does not fit: the kernel ends at %s, an initrd may reach up to %s",
+  },
+  INITRD_EMPTY: { http: 422, text: "%s is empty" },
+  MULTIBOOT_NO_HEADER: {
+    http: 422,
+    text: "%s has no Multiboot header (0x1BADB002, checksummed, in its first 8 KiB)",
+  },
+  MULTIBOOT_FLAGS: { http: 422, text: "%s asks for Multiboot features %s, which are not built" },
+  MULTIBOOT_HEADER_INVALID: { http: 422, text: "%s: %s" },
+  MODULE_DOES_NOT_FIT: { http: 422, text: "the module %s (%s bytes) does not fit below %s" },
+
+  // The machine.
+  ACCELERATOR_UNUSABLE: { http: 422, text: "the accelerator %s cannot be used: %s" },
+  MEMORY_UNAVAILABLE: { http: 422, text: "%s bytes of guest memory cannot be had: %s" },
+  MACHINE_FAILED: { http: 500, text: "the machine: %s" },
+  VCPU_NOT_FOUND: { http: 404, text: "there is no vCPU %s; the VM has %s" },
+
+  // The VM process.
+  SOCKET_PATH_TOO_LONG: {
+    http: 422,
+    text: "the socket path %s has %s bytes; a Unix socket's path has 103 at most",
+  },
+  RUNTIME_LOCKED: { http: 409, text: "another VM process (pid %s) uses %s" },
+  LAUNCH_INVALID: { http: 422, text: "%s: %s" },
+  CONSOLE_INPUT_FULL: { http: 429, text: "the guest reads no input: %s bytes wait already" },
+  CONSOLE_NONE: { http: 409, text: "the VM has no serial port with the backend console" },
+  STATE_INVALID: { http: 422, text: "the saved state %s: %s" },
+  STATE_MISMATCH: { http: 422, text: "the saved state has %s %s, the VM %s" },
+  STATE_WRITE_FAILED: { http: 507, text: "the state cannot be written to %s: %s" },
+
+  INTERNAL: { http: 500, text: "internal error: %s" },
+} as const satisfies Record<string, ErrorSpec>;
+
+export type ErrorCode = keyof typeof SPECS;
+export type ErrorDetail = string | number;
+
+export const errorSpecs: Readonly<Record<ErrorCode, ErrorSpec>> = SPECS;
+
+export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(SPECS, code);
+
+export class VmError extends Error {
+  override readonly name = "VmError";
+  readonly code: ErrorCode;
+  readonly details: readonly ErrorDetail[];
+
+  constructor(code: ErrorCode, details: readonly ErrorDetail[] = [], options?: ErrorOptions) {
+    const rest = details.map(String);
+    super(
+      SPECS[code].text.replace(/%s/g, () => rest.shift() ?? "?"),
+      options,
+    );
+    this.code = code;
+    this.details = details;
+  }
+
+  get http(): number {
+    return SPECS[this.code].http;
+  }
+}
+
+/** What any thrown value is to a client: itself if it has a code, else INTERNAL. */
+export const asVmError = (error: unknown): VmError =>
+  error instanceof VmError
+    ? error
+    : new VmError("INTERNAL", [error instanceof Error ? error.message : String(error)], {
+        cause: error,
+      });
+
+/** `why` of a failed system call, without Node's decoration. */
+export const reasonOf = (error: unknown): string =>
+  error instanceof Error
+    ? error.message.replace(/^(E[A-Z0-9]+): ([^,]+).*$/s, "$2 ($1)")
+    : String(error);

@@ -1,0 +1,5 @@
+export * from "./definition.js";
+export * from "./errors.js";
+export { parse } from "./validate.js";
+export * from "./vm-process.js";
+export * from "./vm-rpc.js";

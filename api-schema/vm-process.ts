@@ -1,0 +1,56 @@
+// How a VM process is started and what it leaves behind. `node dist/vmm/process/main.js FOLDER`:
+// FOLDER is the VM's runtime folder, made by who starts it (mode 0700) with launch.json in it.
+// Standard streams are files. The process takes `lock` first (flock, held while it lives; its pid
+// in decimal inside), listens on `vm.sock`, and keeps `status.json` (replaced by rename, synced
+// to disk whenever the state is a last one), so that a daemon that was dead learns what happened.
+import { type Static, Type } from "@sinclair/typebox";
+import { HostPath, VmDefinition } from "./definition.js";
+import { literals } from "./shape.js";
+import { VmStatus } from "./vm-rpc.js";
+
+export const runtimeFiles = {
+  launch: "launch.json",
+  lock: "lock",
+  socket: "vm.sock",
+  status: "status.json",
+  console: "console.log",
+} as const;
+
+export const LaunchFile = Type.Object(
+  {
+    /** Made by who starts the process; given back by hello and status.json. */
+    nonce: Type.String({ minLength: 1, maxLength: 128 }),
+    definition: VmDefinition,
+    /** Start at once; else wait for the method. */
+    start: Type.Boolean({ default: true }),
+    /** What a guest's reset does. */
+    onReset: literals(["restart", "exit"], "restart"),
+    /** Where console output goes, and how much of it is kept. */
+    console: Type.Object(
+      {
+        file: Type.Optional(HostPath),
+        limit: Type.Integer({ minimum: 65536, maximum: 2 ** 32, default: 16 * 2 ** 20 }),
+      },
+      { additionalProperties: false, default: {} },
+    ),
+    /** Go on from this folder of saveState instead of booting. */
+    restore: Type.Optional(HostPath),
+    /** Seconds the socket stays open after the last state, for clients to read it. */
+    linger: Type.Number({ minimum: 0, maximum: 60, default: 0 }),
+  },
+  { additionalProperties: false, $id: "LaunchFile" },
+);
+
+export const StatusFile = Type.Object(
+  {
+    nonce: Type.String(),
+    pid: Type.Integer({ minimum: 1 }),
+    /** Milliseconds since 1970, the host's clock. */
+    time: Type.Integer(),
+    status: VmStatus,
+  },
+  { additionalProperties: false, $id: "StatusFile" },
+);
+
+export type LaunchFile = Static<typeof LaunchFile>;
+export type StatusFile = Static<typeof StatusFile>;

@@ -1,0 +1,163 @@
+// What the daemon (or any client of the socket) and a VM process say to each other: JSON-RPC 2.0,
+// one object a line, LF at the end, at most MAX_LINE bytes. Byte strings are base64. Every method
+// is here with its parameters and its answer; an unknown field is refused.
+import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox";
+import { VmName, VmUuid } from "./definition.js";
+import { closed, count, literals } from "./shape.js";
+
+export const VM_PROTOCOL = 1;
+export const MAX_LINE = 1024 * 1024;
+/** sockaddr_un holds 104 bytes on macOS (108 on Linux) with the final NUL. */
+export const MAX_SOCKET_PATH = 103;
+
+const none = closed({});
+
+/**
+ * created: assembled, nothing ran. starting: images are being placed. stopping: the vCPUs are
+ * being ended. stopped: ended as the guest or a client wished; failed: not so.
+ */
+export const VmState = literals([
+  "created",
+  "starting",
+  "running",
+  "paused",
+  "stopping",
+  "stopped",
+  "failed",
+]);
+
+export const StopReason = literals([
+  "guest power-off",
+  "guest reset",
+  "guest halt",
+  "guest triple fault",
+  "guest debug exit",
+  "unhandled I/O",
+  "stop requested",
+  "shutdown time limit",
+  "start failed",
+  "internal error",
+  "killed by signal", // only the daemon finds this out
+]);
+
+/** What ended the VM, or last changed it; `exitStatus` as bin/xhyve's own. */
+export const VmStatus = closed({
+  state: VmState,
+  /** Grows by one with every change. */
+  generation: count,
+  reason: Type.Optional(StopReason),
+  exitStatus: Type.Optional(Type.Integer({ minimum: 0, maximum: 255 })),
+  /** Why, in words, where there is more to say than the reason. */
+  detail: Type.Optional(Type.String()),
+  /** Resets that the guest or a client made since the start. */
+  resets: count,
+});
+
+export const Accelerator = closed({
+  name: Type.String(),
+  usable: Type.Boolean(),
+  reason: Type.String(),
+});
+
+const Hello = closed({
+  protocol: count,
+  version: Type.String(),
+  pid: count,
+  nonce: Type.String(),
+  name: VmName,
+  uuid: VmUuid,
+});
+
+const StateAnswer = closed({
+  status: VmStatus,
+  accelerator: Type.Optional(Accelerator),
+  /** Guest time in seconds. */
+  guestTime: Type.Number(),
+  /** The host has been told by the guest that it handles the power button. */
+  acpiEnabled: Type.Boolean(),
+  consoleEnd: count,
+});
+
+const Counters = Type.Record(Type.String(), Type.Number());
+const Statistics = closed({
+  /** Seconds of CPU time of this process, all threads. */
+  cpuUser: Type.Number(),
+  cpuSystem: Type.Number(),
+  guestTime: Type.Number(),
+  vcpus: Type.Array(Counters),
+  bus: Counters,
+});
+
+const method = <P extends TObject, R extends TSchema>(params: P, result: R) => ({ params, result });
+
+export const vmMethods = {
+  /** Says who answers; a client sends its protocol and is refused if it is another. */
+  hello: method(closed({ protocol: count }), Hello),
+  state: method(none, StateAnswer),
+  /** From created or paused-after-restore. */
+  start: method(none, VmStatus),
+  powerButton: method(none, VmStatus),
+  /** The power button, then after the definition's (or this) time limit a stop. */
+  shutdown: method(
+    closed({ timeout: Type.Optional(Type.Integer({ minimum: 0, maximum: 86400 })) }),
+    VmStatus,
+  ),
+  reset: method(none, VmStatus),
+  stop: method(none, VmStatus),
+  pause: method(none, VmStatus),
+  resume: method(none, VmStatus),
+  /** From `offset` of all output ever; what has left the history is skipped: see `offset` of the answer. */
+  consoleRead: method(
+    closed({ offset: count, length: Type.Integer({ minimum: 1, maximum: 256 * 1024 }) }),
+    closed({ offset: count, data: Type.String(), start: count, end: count }),
+  ),
+  consoleWrite: method(
+    closed({ data: Type.String({ maxLength: 87384, pattern: "^[A-Za-z0-9+/]*={0,2}$" }) }),
+    closed({ accepted: count }),
+  ),
+  /** Whether consoleData is sent on this connection. */
+  consoleFollow: method(closed({ follow: Type.Boolean() }), closed({ end: count })),
+  statistics: method(none, Statistics),
+  /** CpuState by field names; only while paused or not running. */
+  registers: method(
+    closed({ vcpu: count }),
+    closed({ version: count, state: Type.Record(Type.String(), Type.Unknown()) }),
+  ),
+  /** Into a new folder; only while paused. */
+  saveState: method(
+    closed({ directory: Type.String({ minLength: 1, maxLength: 4095 }) }),
+    closed({ bytes: count }),
+  ),
+} as const;
+
+export const vmNotifications = {
+  /** To every connection that has said hello. */
+  stateChanged: VmStatus,
+  consoleData: closed({ offset: count, data: Type.String() }),
+  /** The last line on a connection that did not read fast enough; `offset` is where it may go on. */
+  consoleDropped: closed({ offset: count, reason: Type.String() }),
+} as const;
+
+export type VmMethod = keyof typeof vmMethods;
+export type VmNotification = keyof typeof vmNotifications;
+export type VmParams<M extends VmMethod> = Static<(typeof vmMethods)[M]["params"]>;
+export type VmResult<M extends VmMethod> = Static<(typeof vmMethods)[M]["result"]>;
+export type VmNotice<N extends VmNotification> = Static<(typeof vmNotifications)[N]>;
+export type VmState = Static<typeof VmState>;
+export type VmStatus = Static<typeof VmStatus>;
+export type StopReason = Static<typeof StopReason>;
+
+export const isVmMethod = (name: string): name is VmMethod => Object.hasOwn(vmMethods, name);
+
+/** JSON-RPC 2.0 §5.1; a VmError travels as RPC_FAILED with its code and details in `data`. */
+export const RPC_PARSE_ERROR = -32700;
+export const RPC_INVALID_REQUEST = -32600;
+export const RPC_METHOD_NOT_FOUND = -32601;
+export const RPC_INVALID_PARAMS = -32602;
+export const RPC_FAILED = -32000;
+
+export interface RpcError {
+  readonly code: number;
+  readonly message: string;
+  readonly data?: { readonly code: string; readonly details: readonly (string | number)[] };
+}
