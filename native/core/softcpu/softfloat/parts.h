@@ -12,6 +12,10 @@ __extension__ typedef unsigned __int128 Uint128;
 
 inline constexpr std::uint64_t kTop = 1ull << 63;
 
+constexpr unsigned flag_if(bool condition, Flag flag) {
+  return condition ? static_cast<unsigned>(flag) : 0u;
+}
+
 // kUnsupported: encodings that only the x87's 80 bits have (SDM Vol. 1, "Unsupported Double
 // Extended-Precision Floating-Point Encodings and Pseudo-Denormals").
 enum class Kind : std::uint8_t {

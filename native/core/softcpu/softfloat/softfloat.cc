@@ -25,7 +25,7 @@ std::uint64_t invalid(const Format& format, FloatStatus& status) {
   return format.default_nan();
 }
 
-unsigned denormal_flag(const Parts& a) { return a.denormal ? kDenormal : 0u; }
+unsigned denormal_flag(const Parts& a) { return flag_if(a.denormal, kDenormal); }
 
 // Rounds and packs what was computed. What an unmasked overflow or underflow returns is of no use
 // to SSE, which stores nothing then.
@@ -34,7 +34,7 @@ std::uint64_t finish(const Wide& value, const Format& format, FloatStatus& statu
   const std::uint64_t sign = value.sign ? format.sign_bit() : 0;
   if (result.overflow) {
     const bool masked = (status.masks & kOverflow) != 0;
-    stops(kOverflow | (masked || result.inexact ? kInexact : 0u), status);
+    stops(kOverflow | flag_if(masked || result.inexact, kInexact), status);
     const std::uint64_t infinity = format.infinity();
     return sign | (overflows_to_infinity(value.sign, status.rounding) ? infinity : infinity - 1);
   }
@@ -44,7 +44,7 @@ std::uint64_t finish(const Wide& value, const Format& format, FloatStatus& statu
     return sign;
   }
   const bool underflow = result.tiny && (result.inexact || !masked);
-  stops((underflow ? kUnderflow : 0u) | (result.inexact ? kInexact : 0u), status);
+  stops(flag_if(underflow, kUnderflow) | flag_if(result.inexact, kInexact), status);
   return pack(value.sign, result, format);
 }
 
