@@ -7,8 +7,12 @@ import { fileURLToPath } from "node:url";
 
 const native = dirname(fileURLToPath(import.meta.url));
 const part = process.argv[2] ?? "core";
+// A file named for another host (thread_darwin.cc on Linux) is no source here: host differences
+// live in whole files, not in #if.
+const others = ["linux", "darwin"].filter((host) => host !== process.platform);
 const files = readdirSync(join(native, part), { recursive: true })
   .map(String)
   .filter((file) => file.endsWith(".cc") && !file.endsWith("_test.cc"))
+  .filter((file) => !others.some((host) => file.endsWith(`_${host}.cc`)))
   .sort();
 for (const file of files) console.log(join("native", part, file));
