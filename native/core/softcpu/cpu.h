@@ -18,6 +18,7 @@
 
 #include "accel/accelerator.h"
 #include "accel/cpu_state.h"
+#include "softcpu/decoder.h"
 #include "softcpu/flags.h"
 #include "softcpu/insn.h"
 #include "softcpu/opcode_row.h"
@@ -34,9 +35,6 @@ enum class Vector : std::uint8_t {
   kDe = 0, kDb = 1, kNmi = 2, kBp = 3, kOf = 4, kBr = 5, kUd = 6, kNm = 7, kDf = 8, kTs = 10,
   kNp = 11, kSs = 12, kGp = 13, kPf = 14, kMf = 16, kAc = 17, kMc = 18, kXm = 19
 };
-
-// What decides how bytes decode, and part of a block's key.
-enum class CodeSize : std::uint8_t { k16, k32, k64 };
 
 enum class AccessKind : std::uint8_t { kRead, kWrite, kExecute };
 
