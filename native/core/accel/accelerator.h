@@ -57,6 +57,7 @@ struct VcpuWiring {
   Platform& platform;
   VcpuSignals& signals;
   std::span<VcpuSignals* const> all_signals;  // of every vCPU, for Signal::kProtectCode
+  bool ignore_unknown_msrs = false;  // they read 0 and swallow writes; else #GP(0)
 };
 
 class Machine {

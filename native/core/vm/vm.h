@@ -1,0 +1,124 @@
+// One VM: guest memory, an accelerator, the board, the bus, and a thread for each vCPU.
+//
+// Lifecycle. Made parked at power-on reset. run() lets the vCPUs go; park() asks them to stop, and
+// VmEvent::kParked tells when all have. State is read and set, and reset() called, only while
+// parked. stop() ends the threads; VmEvent::kExited tells that destroying the VM will not wait.
+// All of these are called by one thread, the owner's; none waits for a vCPU.
+#pragma once
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "accel/accelerator.h"
+#include "accel/platform.h"
+#include "base/json.h"
+#include "bus/bus.h"
+#include "memory/guest_memory.h"
+#include "vm/board.h"
+#include "vm/events.h"
+#include "vm/vcpu_thread.h"
+
+namespace hv {
+
+struct VmConfig {
+  VcpuIndex cpus = 1;
+  std::uint64_t memory = 0;
+  bool x2apic = false;
+  bool strict_io = false;
+  bool ignore_unknown_msrs = false;
+  bool rtc_utc = true;
+};
+
+class Vm final : private VcpuHost, private Platform {
+ public:
+  // nullptr and a sentence where the host has no room or the configuration is none.
+  static std::unique_ptr<Vm> create(const VmConfig& config, const Accelerator& accelerator,
+                                    VmOwner& owner, std::string& error);
+  ~Vm() override;
+
+  GuestMemory& memory() { return *memory_; }
+  std::shared_ptr<GuestMemory> shared_memory() { return memory_; }
+  Bus& bus() { return *bus_; }
+  Board& board() { return *board_; }
+  const VmConfig& config() const { return config_; }
+
+  // False where the VM is not parked (or already stopped).
+  [[nodiscard]] bool run();
+  void park();
+  bool parked() const;
+  bool stopped() const;
+  [[nodiscard]] bool reset();
+  void stop();
+
+  void nmi();
+  void set_a20(bool open);
+
+  // Only while parked; nullptr then not.
+  const CpuState* cpu(VcpuIndex index) const;
+  [[nodiscard]] bool set_cpu(VcpuIndex index, const CpuState& state);
+  json::Object save();
+  // Empty, or what is wrong; nothing has changed then.
+  [[nodiscard]] std::string restore(const json::Value& components);
+  json::Object statistics();
+
+ private:
+  enum class Phase : std::uint8_t { kParked, kRunning, kParking, kStopped };
+
+  Vm(const VmConfig& config, VmOwner& owner) : config_{config}, owner_{owner} {}
+  std::string assemble(const Accelerator& accelerator);
+  void start_threads();
+  void reset_cpus();
+  void refuse_unclaimed(const Bus::Unclaimed& access);
+  void kick_all();
+
+  // VcpuHost
+  bool park(VcpuIndex vcpu) override;
+  bool parking() const noexcept override { return parking_.load(std::memory_order_seq_cst); }
+  void set_dead(VcpuIndex vcpu, bool dead) override;
+  void triple_fault(VcpuIndex vcpu) override;
+
+  // Platform
+  std::uint32_t in(VcpuIndex vcpu, std::uint16_t port, unsigned size) override;
+  void out(VcpuIndex vcpu, std::uint16_t port, unsigned size, std::uint32_t value) override;
+  std::uint64_t read(VcpuIndex vcpu, Gpa at, unsigned size) override;
+  void write(VcpuIndex vcpu, Gpa at, unsigned size, std::uint64_t value) override;
+  std::optional<std::uint64_t> read_apic_msr(VcpuIndex vcpu, std::uint32_t index) override;
+  bool write_apic_msr(VcpuIndex vcpu, std::uint32_t index, std::uint64_t value) override;
+  std::uint8_t cr8(VcpuIndex vcpu) override;
+  void set_cr8(VcpuIndex vcpu, std::uint8_t value) override;
+  std::optional<std::uint8_t> acknowledge_interrupt(VcpuIndex vcpu) override;
+  std::uint64_t tsc() override;
+  std::uint64_t tsc_frequency() const override;
+  std::uint64_t a20_mask() const override { return a20_.load(std::memory_order_relaxed); }
+  void spin_hint(VcpuIndex vcpu) override;
+
+  const VmConfig config_;
+  VmOwner& owner_;
+  bool crowded_ = false;  // more vCPUs than cores
+  std::shared_ptr<GuestMemory> memory_;
+  std::unique_ptr<Bus> bus_;
+  std::deque<VcpuThread> vcpus_;
+  std::vector<VcpuSignals*> signals_;
+  std::unique_ptr<Board> board_;
+  std::unique_ptr<Machine> machine_;
+  std::atomic<std::uint64_t> a20_{~0ull};
+
+  // The gate. `parking_` is written under the mutex and read without it by vCPUs, which look at
+  // it again under the mutex in park().
+  mutable std::mutex mutex_;
+  std::condition_variable gate_;
+  Phase phase_ = Phase::kParking;
+  std::atomic<bool> parking_{true};
+  VcpuIndex parked_ = 0;
+  VcpuIndex ended_ = 0;
+  std::uint64_t rounds_ = 0;  // how often the VM was let run
+  std::array<bool, kMaxVcpus> dead_{};
+  VcpuIndex dead_count_ = 0;
+};
+
+}  // namespace hv

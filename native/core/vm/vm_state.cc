@@ -1,0 +1,128 @@
+// The VM's state as a whole: every component by name, out and in.
+#include "base/state.h"
+#include "vm/vm.h"
+
+namespace hv {
+namespace {
+
+// What lies between a vCPU and those who signal it.
+struct SignalState {
+  static constexpr std::string_view kName = "signals";
+  static constexpr std::uint32_t kVersion = 1;
+  bool nmi = false, init = false, sipi = false;
+  std::uint8_t sipi_vector = 0;
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("nmi", nmi);
+    visit("init", init);
+    visit("sipi", sipi);
+    visit("sipiVector", sipi_vector);
+  }
+};
+
+struct GateState {
+  static constexpr std::string_view kName = "a20";
+  static constexpr std::uint32_t kVersion = 1;
+  bool open = true;
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("open", open);
+  }
+};
+
+SignalState signal_state(const VcpuSignals& signals) {
+  return {signals.has(Signal::kNmi), signals.has(Signal::kInit), signals.has(Signal::kSipi),
+          signals.sipi_vector.load(std::memory_order_acquire)};
+}
+
+void set_signal_state(VcpuSignals& signals, const SignalState& state) {
+  const auto set = [&signals](Signal signal, bool on) {
+    if (on)
+      signals.raise(signal);
+    else
+      signals.clear(signal);
+  };
+  signals.sipi_vector.store(state.sipi_vector, std::memory_order_release);
+  set(Signal::kNmi, state.nmi);
+  set(Signal::kInit, state.init);
+  set(Signal::kSipi, state.sipi);
+}
+
+std::string numbered(const char* name, VcpuIndex index) { return name + std::to_string(index); }
+
+template <class State>
+std::string read_component(const json::Value& components, const std::string& name, State& state) {
+  const json::Value* const saved = components.find(name);
+  if (saved == nullptr) return name + ": the component is missing";
+  const std::string wrong = state::restore(*saved, state);
+  return wrong.empty() ? wrong : name + ": " + wrong;
+}
+
+}  // namespace
+
+json::Object Vm::save() {
+  json::Object out;
+  if (!parked()) return out;
+  board_->timers.settle();
+  board_->save(out);
+  out["a20"] = state::save(GateState{a20_.load(std::memory_order_relaxed) == ~0ull});
+  for (VcpuIndex i = 0; i < config_.cpus; ++i) {
+    out[numbered("cpu", i)] = state::save(vcpus_[i].shown);
+    out[numbered("signals", i)] = state::save(signal_state(vcpus_[i].signals));
+  }
+  return out;
+}
+
+std::string Vm::restore(const json::Value& components) {
+  if (!parked()) return "state can be restored only while the VM is paused";
+  if (components.object() == nullptr) return "the state is no object of components";
+  board_->timers.settle();
+  const json::Object known = save();
+  for (const auto& [name, value] : *components.object())
+    if (!known.contains(name)) return name + ": this machine has no such component";
+
+  GateState gate;
+  std::vector<CpuState> cpus(config_.cpus);
+  std::vector<SignalState> signals(config_.cpus);
+  std::string error = read_component(components, "a20", gate);
+  for (VcpuIndex i = 0; i < config_.cpus && error.empty(); ++i) {
+    error = read_component(components, numbered("cpu", i), cpus[i]);
+    if (error.empty()) error = read_component(components, numbered("signals", i), signals[i]);
+  }
+  if (!error.empty()) return error;
+  const std::function<void()> apply_board = board_->prepare(components, error);
+  if (!error.empty()) return error;
+
+  for (VcpuIndex i = 0; i < config_.cpus; ++i) {
+    (void)set_cpu(i, cpus[i]);
+    set_signal_state(vcpus_[i].signals, signals[i]);
+  }
+  set_a20(gate.open);
+  apply_board();
+  return {};
+}
+
+json::Object Vm::statistics() {
+  json::Array vcpus;
+  if (stopped()) return {};
+  for (const VcpuThread& vcpu : vcpus_) {
+    const VcpuCounters c = vcpu.counters();
+    json::Object row;
+    row["instructions"] = json::Value{c.instructions};
+    row["blocksDecoded"] = json::Value{c.blocks_decoded};
+    row["tlbMisses"] = json::Value{c.tlb_misses};
+    row["pageFaults"] = json::Value{c.page_faults};
+    row["exceptions"] = json::Value{c.exceptions};
+    row["interrupts"] = json::Value{c.interrupts};
+    row["portAccesses"] = json::Value{c.port_accesses};
+    row["mmioAccesses"] = json::Value{c.mmio_accesses};
+    row["halts"] = json::Value{c.halts};
+    vcpus.push_back(json::Value{std::move(row)});
+  }
+  json::Object out;
+  out["vcpus"] = json::Value{std::move(vcpus)};
+  out["bus"] = json::Value{bus_->statistics()};
+  return out;
+}
+
+}  // namespace hv
