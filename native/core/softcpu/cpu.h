@@ -15,6 +15,7 @@
 #include <csetjmp>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "accel/accelerator.h"
 #include "accel/cpu_state.h"
@@ -22,6 +23,7 @@
 #include "softcpu/flags.h"
 #include "softcpu/insn.h"
 #include "softcpu/opcode_row.h"
+#include "softcpu/system_state.h"
 #include "softcpu/tlb.h"
 
 namespace hv::softcpu {
@@ -38,7 +40,13 @@ enum class Vector : std::uint8_t {
 
 enum class AccessKind : std::uint8_t { kRead, kWrite, kExecute };
 
+// Other threads read the counters while the vCPU's own, the only writer, runs.
+inline void add_count(std::uint64_t& counter, std::uint64_t by = 1) {
+  __atomic_store_n(&counter, counter + by, __ATOMIC_RELAXED);
+}
+
 class BlockCache;
+struct Block;
 
 class Cpu final : public Vcpu {
  public:
@@ -205,8 +213,28 @@ class Cpu final : public Vcpu {
                   Rights rights);
   // The bytes to change in place: RAM, or a copy that finish_modify() stores. Nothing may raise in
   // between.
+  Pieces pieces(unsigned segment, std::uint64_t linear, unsigned length, AccessKind kind,
+                Rights rights);
+  // One page: raises #PF, fills the TLB. `host` of the result is null for MMIO.
+  Piece translate(std::uint64_t linear, unsigned length, AccessKind kind, Rights rights);
+  // The page walk alone (mmu.cc): false and `error` where it faults. Sets A and D bits.
+  struct Walk {
+    Gpa gpa{};
+    bool user = true, writable = true, executable = true, global = false, dirty = true;
+  };
+  bool walk(std::uint64_t linear, AccessKind kind, Bank bank, Walk& out, std::uint32_t& error);
+  bool permits(const Walk& page, AccessKind kind, Bank bank) const;
+  void fill_tlb(std::uint64_t linear, const Walk& page, Bank bank);
   std::uint8_t* begin_modify(unsigned segment, std::uint64_t linear, unsigned length, bool locked);
   void finish_modify();
+  void load_pieces(const Pieces& from, void* to);
+  void store_pieces(const Pieces& to, const void* from);
+  // Code lines under a store: restarts alone where the running block overwrites itself.
+  void before_store(const Pieces& to);
+  void after_store(const Pieces& to);
+  void match_data_breakpoints(std::uint64_t linear, unsigned length, AccessKind kind);  // debug.cc
+  bool page_has_breakpoint(std::uint64_t linear) const;
+  SystemState system;
 
   // The six checks that a FPU, MMX or SSE instruction starts with are the decoder's traits.
   void check_fpu(bool report_pending);  // #NM, #MF
@@ -222,17 +250,52 @@ class Cpu final : public Vcpu {
   void shadow_interrupts(bool blocks_debug);
   // HLT: the loop leaves with Exit::kHalted after this instruction.
   void halt();
-  // Translation or code may have changed: the block cache and the jump cache must look again.
+  // Where linear addresses lie may have changed: fetches must be translated again. Not needed for
+  // a change of CPL or of CS, which the jump cache knows, nor for stores into code.
   void flush_jump_cache();
+  // What `insn` is between instructions: its length is 0, so that raise() leaves RIP alone.
+  static const Insn kBetween;
 
   struct Pending {  // what raise() left for the loop
     std::uint8_t vector = 0;
     bool has_error = false;
     std::uint32_t error = 0;
   } pending;
-  std::jmp_buf leave;  // raise() and restarts land here, in run()
+  enum Landing : int { kFault = 1, kRestart = 2 };
+  std::jmp_buf leave;  // raise() (with kFault) and restart_alone() land here, in run()
   VcpuCounters count;
   std::unique_ptr<BlockCache> blocks;
+
+ private:
+  Exit loop();
+  std::optional<Exit> look_at_signals();
+  std::optional<Exit> step();
+  Block* next_block();
+  Block* find_block(std::uint64_t linear);  // fetch.cc, as are the next
+  bool still_valid(Block& block, std::uint64_t linear);
+  bool revalidate(Block& block);
+  bool guard_code(std::uint64_t physical, std::uint64_t length, CodePage& page,
+                  std::uint32_t& version, std::uint64_t& epoch);
+  Block* decode_block(std::uint64_t linear, std::uint64_t physical);
+  Block* decode_bytewise(std::uint64_t linear, std::uint64_t physical);
+  Block* keep(const Block& block, std::span<const Insn> insns,
+              std::span<const std::uint8_t> bytes);
+  void execute(const Block& block);
+  void execute_first(const Block& block);
+  void retire_partial();
+  void refresh();
+  void enter_guest();
+  void acknowledge_code_pages();
+
+  // Follow the mode and the segments; refresh() computes them after every instruction that may
+  // change either.
+  std::uint64_t code_base_ = 0;
+  std::uint64_t rip_mask_ = ~0ull;
+  std::uint64_t code_end_ = ~0ull;  // the offset after CS's last byte
+  std::uint64_t fetch_mode_ = 0;    // what beside the address decides a fetch: CPL and code size
+  bool attention_ = false;          // go by single instructions: step()
+  const Insn* block_start_ = nullptr;  // of the block that runs: what retired is counted from here
+  std::uint64_t acknowledged_ = CodeEpochs::kAway;
 };
 
 }  // namespace hv::softcpu
