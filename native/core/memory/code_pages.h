@@ -4,7 +4,8 @@
 // version. A block of decoded code remembers the version that its page had before its bytes were
 // read, and is stale once that differs. Three parties keep that true:
 //
-//   A vCPU that decodes calls protect() for the lines, then reads the version, then the bytes.
+//   A vCPU that decodes calls protect() for the lines, then reads the version, then sees that the
+//   lines are still set (a writer may just have cleared them), then reads the bytes.
 //   Every writer (a vCPU's slow path, written() for everybody else) stores first and calls
 //   modified() after; it raises the version where the bytes share a line with code.
 //   A vCPU's TLB has no fast-path write entry for a page with code, so its stores come by the slow
@@ -28,7 +29,7 @@ namespace hv {
 
 struct CodePage {
   std::atomic<std::uint64_t> lines{0};    // bit n: bytes [64n, 64n+64) were decoded
-  std::atomic<std::uint64_t> epoch{0};    // when the page last became a code page
+  std::atomic<std::uint64_t> epoch{0};    // when the page last became a code page; 0: not known
   std::atomic<std::uint32_t> version{0};  // raised by every write to a decoded line
 };
 
@@ -60,6 +61,8 @@ class CodeEpochs {
   static bool modified(CodePage& page, std::uint64_t lines) {
     std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with protect()'s fetch_or
     if ((page.lines.load(std::memory_order_seq_cst) & lines) == 0) return false;
+    // Before the lines, so that who finds lines set never finds the epoch of an earlier time.
+    page.epoch.store(0, std::memory_order_seq_cst);
     page.lines.store(0, std::memory_order_seq_cst);
     page.version.fetch_add(1, std::memory_order_seq_cst);
     return true;
@@ -73,7 +76,9 @@ class CodeEpochs {
   // The vCPU's own thread, leaving guest code: it will store nothing until it acknowledges again.
   void leave(VcpuIndex vcpu) { seen_[vcpu].store(kAway, std::memory_order_seq_cst); }
 
+  // Nobody holds a write entry from before `epoch`.
   bool settled(std::uint64_t epoch) const {
+    if (epoch == 0) return false;
     for (const auto& seen : seen_)
       if (seen.load(std::memory_order_seq_cst) < epoch) return false;
     return true;

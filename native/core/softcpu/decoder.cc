@@ -178,7 +178,8 @@ void Reader::read_memory_operand() {
 void Reader::read_sib(unsigned mod) {
   Insn& i = out_.insn;
   const std::uint8_t sib = byte();
-  i.scale = (sib >> 6) & 3u;
+  const unsigned scale = sib >> 6;
+  i.scale = scale & 3u;
   const std::uint8_t index = with_rex(sib >> 3, kRexX);
   if (index != kSp) i.index = index;
   if (mod == 0 && (sib & 7) == 5)

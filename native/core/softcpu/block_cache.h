@@ -1,0 +1,96 @@
+// Decoded code of one vCPU: runs of instructions by physical address and code size, and a cache
+// from linear addresses to them.
+//
+// A block lies within one guest page; an instruction that crosses pages is a block by itself. It
+// holds until a byte of it is written (memory/code_pages.h), wherever the page is mapped. The
+// arena is bounded: when it is full all blocks are dropped at once.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "memory/guest_memory.h"
+#include "softcpu/decoder.h"
+
+namespace hv::softcpu {
+
+struct Block {
+  std::uint64_t physical = 0;   // of its first byte
+  std::uint64_t physical2 = 0;  // of its first byte in the second page
+  CodePage* page = nullptr;     // nullptr: not RAM, decoded afresh each time
+  CodePage* page2 = nullptr;    // an instruction across two pages
+  std::uint32_t version = 0, version2 = 0;
+  std::uint64_t epoch = 0, epoch2 = 0;
+  std::uint8_t count = 0;        // instructions
+  std::uint8_t first_part = 0;   // crossing: its bytes in the first page
+  std::uint16_t bytes = 0;
+  CodeSize size = CodeSize::k16;
+  bool provisional = true;       // its bytes must be compared each time
+  bool changes_mode = false;     // its last instruction may change the mode or the interrupt flag
+  const Insn* insns = nullptr;   // `count` of them, and a copy of the `bytes` behind them
+
+  std::uint8_t* copy() const {
+    return reinterpret_cast<std::uint8_t*>(const_cast<Insn*>(insns + count));
+  }
+  bool fresh() const {
+    return !provisional && version == page->version.load(std::memory_order_acquire);
+  }
+};
+
+// One instruction's or one block's bytes on the way from guest memory to the decoder.
+struct CodeBytes {
+  std::array<std::uint8_t, 256> bytes{};
+  std::uint32_t length = 0;
+};
+
+class BlockCache {
+ public:
+  static constexpr unsigned kMaxInsns = 32;
+
+  BlockCache();
+
+  // The jump cache. `mode` is what beside the address decides a fetch.
+  Block* jump(std::uint64_t linear, std::uint64_t mode) const {
+    const Jump& entry = jumps_[slot(linear)];
+    return entry.linear == linear && entry.tag == (generation_ | mode) ? entry.block : nullptr;
+  }
+  void remember(std::uint64_t linear, std::uint64_t mode, Block* block) {
+    jumps_[slot(linear)] = {linear, generation_ | mode, block};
+  }
+  void flush_jumps() { generation_ += kGeneration; }
+
+  Block* find(std::uint64_t physical, CodeSize size) const;
+  // A copy of `block` with its instructions and bytes; all else may be dropped to make room.
+  Block* insert(const Block& block, std::span<const Insn> insns,
+                std::span<const std::uint8_t> bytes);
+  // A block that is not kept: the next call overwrites it.
+  Block* scratch(const Block& block, const Insn& insn);
+
+ private:
+  static constexpr std::size_t kJumps = 4096, kBuckets = 1 << 15, kArena = 16u << 20;
+  static constexpr std::uint64_t kGeneration = 256;
+
+  struct Jump {
+    std::uint64_t linear = ~0ull;
+    std::uint64_t tag = ~0ull;
+    Block* block = nullptr;
+  };
+  static std::size_t slot(std::uint64_t linear) {
+    return (linear ^ linear >> 12) & (kJumps - 1);
+  }
+  static std::size_t bucket(std::uint64_t physical, CodeSize size);
+  void drop_all();
+
+  std::uint64_t generation_ = 0;
+  std::array<Jump, kJumps> jumps_;
+  std::vector<Block*> buckets_;  // open addressing, linear probing
+  std::size_t used_buckets_ = 0;
+  std::unique_ptr<std::uint8_t[]> arena_;
+  std::size_t used_ = 0;
+  Block scratch_;
+  Insn scratch_insn_;
+};
+
+}  // namespace hv::softcpu
