@@ -66,6 +66,7 @@ const SPECS = {
   KERNEL_SEGMENT_INVALID: { http: 422, text: "%s: program header %s %s" },
   KERNEL_ELF_UNSUPPORTED: { http: 422, text: "%s: %s is %s; it should be %s" },
   KERNEL_ENTRY_OUTSIDE: { http: 422, text: "%s: the entry point %s lies in no loaded segment" },
+  KERNEL_OVERLAP: { http: 422, text: "%s: %s (%s to %s) lies over %s at %s" },
   CMDLINE_TOO_LONG: {
     http: 422,
     text: "the command line has %s bytes; %s takes %s",
