@@ -160,8 +160,8 @@ inline constexpr auto kX87Rows = [] {
     HV_STACK(0xdf, 6, Fcomip, "fcomip", kWaits, ST0, STi),
 
     {kOne, 0x9b, Op::kFwait, "fwait", kNoModrm, {}, kWait},
-    {k0F, 0xae, Op::kFxsave, "fxsave", kMemory, {M}, kPointers | kAligned, 0, Prefix::kNone, 0},
-    {k0F, 0xae, Op::kFxrstor, "fxrstor", kMemory, {M}, kFpu | kAligned, 0, Prefix::kNone, 1},
+    {k0F, 0xae, Op::kFxsave, "fxsave", kMemory, {M}, kPointers | kAligned, 0, Prefix::kNp, 0},
+    {k0F, 0xae, Op::kFxrstor, "fxrstor", kMemory, {M}, kFpu | kAligned, 0, Prefix::kNp, 1},
   });
 }();
 
