@@ -73,7 +73,7 @@ class InterruptFabric final : private ApicBus, private PicHost, private IoApicHo
   IoApic& ioapic() { return ioapic_; }
   Pic& pic() { return pic_; }
 
-  // All of the above, and the wires go low.
+  // All of the above, and the wires go low: before what drives them is reset.
   void reset();
   // The wires; the controllers have their own state(). Restore all of them in any order while
   // everything stands still.
@@ -84,7 +84,8 @@ class InterruptFabric final : private ApicBus, private PicHost, private IoApicHo
   void set_isa(unsigned irq, IrqSource source, bool level);
   void set_ioapic_pin(unsigned pin, IrqSource source, bool level);
   void set_pic_input(unsigned irq, IrqSource source, bool level);
-  // GSI n: the ISA wire for 0 to 15 (0 is pin 2's, 2 does not exist), else the IO-APIC pin alone.
+  // GSI n: the ISA wire of IRQ n for 1 to 15, except that 2 is IRQ 0's; the IO-APIC pin alone from
+  // 16 on. GSI 0 is the 8259 pair's and cannot be set.
   void set_gsi(Gsi gsi, IrqSource source, bool level);
   // False: nothing took it (no interrupt address, or a mode that messages may not have).
   bool msi(std::uint64_t address, std::uint32_t data);
@@ -96,7 +97,9 @@ class InterruptFabric final : private ApicBus, private PicHost, private IoApicHo
   void set_rtc(bool level);
   // HPET comparator 0 or 1 in place of PIT and RTC, which lose their wires meanwhile (IA-PC HPET
   // 1.0a §2.3.5, "LegacyReplacement Route").
+  // Its caller calls routes_changed() once it holds no lock.
   void set_legacy_replacement(bool on);
+  void routes_changed() { reach_changed(); }
   void set_hpet_legacy(unsigned comparator, bool level);
   // Whether an edge would be noticed: else no timer needs to make one. No lock.
   bool pit_heard() const noexcept;

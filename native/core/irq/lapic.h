@@ -143,7 +143,7 @@ class Lapic {
  private:
   enum class Mode : std::uint8_t { kDisabled, kInvalid, kXapic, kX2apic };
 
-  // What a register write asks for once the lock is gone.
+  // What a write asks for once the lock is gone.
   struct Effects {
     std::optional<std::uint8_t> eoi = {};  // broadcast for this vector
     std::optional<std::uint64_t> icr = {}; // send
@@ -155,13 +155,14 @@ class Lapic {
   void init();
   std::uint32_t id_register() const;
   std::uint32_t ldr_register() const;
-  std::uint32_t read_register(unsigned at);
+  std::uint32_t read_register(unsigned at) const;
   void write_register(unsigned at, std::uint32_t value, Effects& effects);
   std::optional<std::uint64_t> read_x2apic(std::uint32_t index);
   bool write_x2apic(std::uint32_t index, std::uint64_t value);
   bool write_base(std::uint64_t value);
   bool ends_level_interrupt() const;
   void wait_before_eoi();
+  std::uint32_t arbitration_priority() const;
   void perform(const Effects& effects);
   void send(std::uint64_t icr);
   void write_svr(std::uint32_t value);
@@ -170,6 +171,8 @@ class Lapic {
 
   void accept_locked(const InterruptMessage& message);
   void set_requested(std::uint8_t vector, bool level);
+  void set_lint_locked(unsigned pin, bool level);
+  void request_by_level();
   void error(std::uint32_t bit);
   void local_interrupt(unsigned lvt);
   std::uint8_t processor_priority() const;
@@ -180,11 +183,13 @@ class Lapic {
 
   std::uint32_t timer_mode() const;
   std::uint64_t timer_ticks(GuestNs now) const;
-  std::uint32_t current_count();
+  std::uint32_t current_count(GuestNs now) const;
   std::uint32_t divider() const;
   void start_count(std::uint32_t initial);
+  // Delivers what has come due, under the settings that held until now; then arm_timer().
   void settle_timer(GuestNs now);
   void arm_timer(GuestNs now);
+  void rebase_count(GuestNs now, std::uint32_t divide);
   void write_deadline(std::uint64_t value);
   void on_timer();
 
@@ -198,7 +203,7 @@ class Lapic {
 
   // Published by update() for senders; relaxed, since a guest that changes them while interrupts
   // are under way is not told which setting wins.
-  std::atomic<std::uint64_t> identity_{0};  // mode 63:62, flat 61, LDR (xAPIC 31:24), ID 39:32
+  std::atomic<std::uint64_t> identity_{0};  // mode 63:62, flat model 40, logical id 39:32, id 31:0
   std::atomic<std::uint64_t> base_{0};
   std::atomic<bool> arbitrates_{false};
   std::atomic<std::uint8_t> priority_{0};

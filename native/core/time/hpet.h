@@ -1,7 +1,7 @@
 // The high precision event timers. IA-PC HPET Specification 1.0a.
 //
 // 64-bit main counter at the crystal's 25 MHz (40 ns), kComparators comparators of 64 bits, each
-// periodic-capable and able to interrupt by IO-APIC pin (16 to 23), by FSB message, or (0 and 1)
+// periodic-capable and able to interrupt by IO-APIC pin (20 to 23), by FSB message, or (0 and 1)
 // in place of PIT and RTC.
 //
 // Locks: one mutex, held while lines are set and messages sent (order:
@@ -23,8 +23,9 @@ inline constexpr unsigned kHpetComparators = 4;
 
 struct HpetComparatorState {
   std::uint64_t config = 0;
-  std::uint64_t comparator = 0;  // the next match
-  std::uint64_t period = 0;      // the accumulator's increment
+  std::uint64_t comparator = ~0ull;  // the register
+  std::uint64_t period = 0;          // the accumulator's increment
+  std::uint64_t next = 0;            // the main counter at the next match, if `armed`
   std::uint64_t fsb = 0;         // address 63:32, value 31:0
   bool set_accumulator = false;  // Tn_VAL_SET_CNF, until the next write
   bool armed = false;            // a match lies ahead
@@ -34,6 +35,7 @@ struct HpetComparatorState {
     visit("config", config);
     visit("comparator", comparator);
     visit("period", period);
+    visit("next", next);
     visit("fsb", fsb);
     visit("setAccumulator", set_accumulator);
     visit("armed", armed);
@@ -75,20 +77,25 @@ class Hpet {
  private:
   using Comparator = HpetComparatorState;
 
-  std::uint64_t ticks() const;
-  std::uint64_t counter(std::uint64_t at) const;
+  std::uint64_t counter() const;
+  bool running() const;
+  bool legacy(unsigned n) const;
   std::uint64_t read_register(std::uint64_t at);
   void write_register(std::uint64_t at, std::uint64_t value, std::uint64_t lanes);
   void write_config(std::uint64_t value);
-  void write_comparator_register(unsigned n, unsigned which, std::uint64_t value,
-                                 std::uint64_t lanes);
+  void write_status(std::uint64_t value);
+  void write_timer(unsigned n, std::uint64_t which, std::uint64_t value, std::uint64_t lanes);
+  void write_timer_config(unsigned n, std::uint64_t value);
   void write_comparator(Comparator& c, std::uint64_t value, std::uint64_t lanes);
-  void expect_match(Comparator& c, std::uint64_t at);
-  void settle(unsigned n, std::uint64_t at);
+  void expect_match(Comparator& c);
+  // A match whose time has come is delivered: one at a time where several are late.
+  void settle(unsigned n);
   void settle_all();
   void fire(unsigned n);
-  void set_line(unsigned n, bool level);
+  void drop_lines(unsigned n);
+  void drive_level(unsigned n);
   bool heard(unsigned n) const;
+  GuestNs due(unsigned n) const;
   void arm();
 
   InterruptFabric& fabric_;

@@ -104,6 +104,8 @@ class Pit {
   void control(std::uint8_t value);
   void read_back(std::uint8_t value);
   void restart_edges();
+  void pulse();
+  bool reload();
   // Brings channel 0's line up to date and arms the timer for its next edge.
   void update();
   void arm();
@@ -113,6 +115,7 @@ class Pit {
   const GuestClock& clock_;
   mutable std::mutex mutex_;
   PitState state_;
+  bool heard_ = false;  // at the last update
   Timer timer_;
 };
 

@@ -45,11 +45,12 @@ struct TickPacer {
     ++given;
     return true;
   }
-  // When to look again. `regular`: the time of tick `due + 1`.
+  // When to look again. `regular`: the time of tick `due + 1`; `period`: 0 where it is the last.
   GuestNs next(std::uint64_t due, GuestNs now, GuestNs regular, GuestNs period) const {
     const GuestNs gap = period / 2 > kLeastGap ? period / 2 : kLeastGap;
     const GuestNs catch_up = later(now, gap);
     if (due > given) return catch_up;
+    if (period == 0) return regular;
     return regular > later(now, kLeastGap) || period >= kLeastGap ? regular : catch_up;
   }
 
