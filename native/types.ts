@@ -79,6 +79,8 @@ export interface Interrupts {
   pic(irq: number): InterruptLine;
   /** One IO-APIC pin alone, 0 to 23. */
   ioapic(pin: number): InterruptLine;
+  /** The 8259's edge/level register (ELCR) bit of this IRQ, as firmware sets it before boot. */
+  trigger?(irq: number, level: boolean): void;
   /** A message-signalled interrupt, as a write of `data` to 0xFEExxxxx. */
   msi(address: number, data: number): void;
 }
@@ -177,6 +179,8 @@ export interface Machine extends DeviceHost {
   destroy(): Promise<void>;
   /** Non-maskable interrupt to the BSP. */
   nmi(): void;
+  /** The A20 gate: open (as after reset) or closed, when address bit 20 reads as 0. */
+  setA20(open: boolean): void;
   /** CpuState's fields (native/core/accel/cpu_state.h) by their names; integers or "0x…" strings. */
   vcpu(index: number): SavedComponent;
   setVcpu(index: number, saved: SavedComponent): void;

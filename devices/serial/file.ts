@@ -1,0 +1,56 @@
+// Output only, into a plain file that people give by name: appended to, kept under a limit by
+// moving the full file to NAME.1.
+import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
+import type { SerialBackend } from "./backend.js";
+
+export const DEFAULT_FILE_LIMIT = 16 * 1024 * 1024;
+
+export class FileBackend implements SerialBackend {
+  readonly #path: string;
+  readonly #half: number;
+  #fd: number;
+  #size: number;
+  #lost = 0;
+
+  /** Throws where the file cannot be opened: the VM is not started then. */
+  constructor(path: string, limit = DEFAULT_FILE_LIMIT) {
+    this.#path = path;
+    this.#half = Math.max(1, Math.floor(limit / 2));
+    this.#fd = openSync(path, "a", 0o600);
+    this.#size = fstatSync(this.#fd).size;
+  }
+
+  get lost(): number {
+    return this.#lost;
+  }
+
+  /** A full disk costs output, which is counted, and never holds the guest back. */
+  write(bytes: Uint8Array): boolean {
+    try {
+      if (this.#size + bytes.length > this.#half && this.#size > 0) this.#rotate();
+      let left = bytes;
+      while (left.length > 0) left = left.subarray(writeSync(this.#fd, left));
+      this.#size += bytes.length;
+    } catch {
+      this.#lost += bytes.length;
+    }
+    return true;
+  }
+
+  onData(): void {}
+  onDrain(): void {}
+  accept(): void {}
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  /** What is no regular file (a FIFO, /dev/null) only grows. */
+  #rotate(): void {
+    if (!fstatSync(this.#fd).isFile()) return;
+    renameSync(this.#path, `${this.#path}.1`);
+    const next = openSync(this.#path, "a", 0o600);
+    closeSync(this.#fd);
+    this.#fd = next;
+    this.#size = 0;
+  }
+}

@@ -1,0 +1,94 @@
+// A Unix socket that anybody with the right to it may connect to. All of them read; whoever
+// connected first and is still there writes.
+import { rmSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { type SerialBackend, SerialListeners } from "./backend.js";
+
+/** A reader that lets this much pile up is dropped: it must never hold the guest back. */
+export const MAX_READER_BACKLOG = 256 * 1024;
+const MAX_READERS = 32;
+const DROPPED = Buffer.from("\r\n[console: dropped, you read too slowly]\r\n");
+
+export class SocketBackend implements SerialBackend {
+  readonly #server: Server;
+  readonly #listeners = new SerialListeners();
+  /** In the order in which they came: the first is the writer. */
+  readonly #clients = new Set<Socket>();
+  readonly #path: string;
+  #accepting = true;
+
+  private constructor(server: Server, path: string) {
+    this.#server = server;
+    this.#path = path;
+    server.on("connection", (socket) => this.#join(socket));
+  }
+
+  /** Listens; a socket that nobody listens on any more is replaced by who calls this. */
+  static listen(path: string): Promise<SocketBackend> {
+    const server = createServer();
+    server.maxConnections = MAX_READERS;
+    return new Promise((resolve, reject) => {
+      server.once("error", reject);
+      server.listen({ path, exclusive: true }, () => {
+        server.off("error", reject).on("error", () => {});
+        resolve(new SocketBackend(server, path));
+      });
+    });
+  }
+
+  /** Readers that were too slow are told and counted in no loss: others saw everything. */
+  readonly lost = 0;
+
+  get clients(): number {
+    return this.#clients.size;
+  }
+
+  write(bytes: Uint8Array): boolean {
+    for (const socket of this.#clients) {
+      if (socket.writableLength + bytes.length <= MAX_READER_BACKLOG) socket.write(bytes);
+      else this.#drop(socket);
+    }
+    return true;
+  }
+
+  onData(listener: (bytes: Uint8Array) => void): void {
+    this.#listeners.data = listener;
+  }
+  /** Never choked, so never drained. */
+  onDrain(): void {}
+
+  accept(on: boolean): void {
+    this.#accepting = on;
+    const [writer] = this.#clients;
+    if (on) writer?.resume();
+    else writer?.pause();
+  }
+
+  close(): void {
+    this.#server.close();
+    for (const socket of this.#clients) socket.end();
+    this.#clients.clear();
+    rmSync(this.#path, { force: true });
+  }
+
+  #join(socket: Socket): void {
+    this.#clients.add(socket);
+    socket.on("data", (bytes) => {
+      const [writer] = this.#clients;
+      if (writer === socket) this.#listeners.data(new Uint8Array(bytes));
+      if (writer === socket && !this.#accepting) socket.pause();
+    });
+    socket.on("error", () => this.#leave(socket)).on("close", () => this.#leave(socket));
+  }
+
+  #leave(socket: Socket): void {
+    this.#clients.delete(socket);
+    if (this.#accepting) this.accept(true);
+  }
+
+  #drop(socket: Socket): void {
+    this.#clients.delete(socket);
+    socket.end(DROPPED);
+    socket.setTimeout(1000, () => socket.destroy());
+  }
+}
