@@ -22,6 +22,8 @@
       "target_name": "vmm",
       "dependencies": ["core"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      # Headers that are not ours do not warn.
+      "cflags_cc": ["-isystem", "<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
       "sources": ["<!@(node native/sources.mjs addon/vmm)"]
     },
@@ -29,6 +31,8 @@
       "target_name": "host",
       "dependencies": ["core"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      # Headers that are not ours do not warn.
+      "cflags_cc": ["-isystem", "<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
       "sources": ["<!@(node native/sources.mjs addon/host)"]
     }

@@ -74,6 +74,7 @@ class Channel {
   void cancel();
 
   SharedWire& shared() { return *shared_; }
+  std::shared_ptr<SharedWire> shared_pointer() const { return shared_; }
   std::uint64_t wakes() const { return wakes_.load(std::memory_order_relaxed); }
 
  private:

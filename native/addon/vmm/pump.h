@@ -1,0 +1,57 @@
+// Carries what other threads have for JavaScript to its thread: the bus's exits and the VM's
+// notices. One uv_async_t a VM; no ThreadSafeFunction, whose queue costs twice as much an exit.
+//
+// One waking serves, looks again for a bounded moment where the vCPU runs on another core and that
+// paid lately, then sleeps; after a millisecond it lets the event loop have a turn first.
+#pragma once
+#include <napi.h>
+#include <uv.h>
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "bus/channel.h"
+#include "vm/events.h"
+
+namespace hv::addon {
+
+class Pump final : public VmOwner {
+ public:
+  // serve(): serves the bus until nothing is ready or its own bound is reached.
+  // notify(event, number, generation, text): one notice.
+  Pump(Napi::Env env, Napi::Function serve, Napi::Function notify);
+
+  // On the JavaScript thread, before the VM runs.
+  void attach(Channel& channel) { channel_ = &channel; }
+  // On the JavaScript thread, once no other thread can reach the pump. `closed` runs when the
+  // event loop has let go of it, and then the pump is gone.
+  static void close(std::unique_ptr<Pump> pump, std::function<void()> closed);
+
+  // Any thread.
+  void notice(VmNotice notice) override;
+  void wake() override { uv_async_send(&async_); }
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+
+  void turn();
+  void serve_once();
+  void deliver_notices();
+  bool look_again();
+  void call(const Napi::FunctionReference& function, const std::vector<napi_value>& arguments);
+
+  const Napi::Env env_;
+  Napi::FunctionReference serve_, notify_;
+  Napi::AsyncContext context_;
+  Channel* channel_ = nullptr;
+  uv_async_t async_;
+  std::mutex mutex_;
+  std::vector<VmNotice> notices_;
+  // Looks that found something add, looks in vain take away: looking costs CPU time.
+  int credit_ = 8;
+  std::function<void()> closed_;
+};
+
+}  // namespace hv::addon
