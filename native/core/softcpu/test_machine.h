@@ -100,6 +100,7 @@ class TestMachine {
     put64(kPdpt, kPd | 7);
     for (std::uint64_t i = 0; i < 512; ++i) put64(kPd + 8 * i, i << 21 | 0x87);
     build_idt(true, kCode64);
+    put16(kTss + 8, 0);  // RSP0's high half
     CpuState s = flat(kCode64, 0xa09b);
     s.cr0 = 0x8000'0033;
     s.cr3 = kPml4;
@@ -109,6 +110,7 @@ class TestMachine {
   }
   void enter_flat32() {
     build_idt(false, kCode32);
+    put16(kTss + 8, kDataSel);  // SS0
     CpuState s = flat(kCode32, 0xc09b);
     s.cr0 = 0x33;
     s.cr4 = 0x600;
@@ -218,8 +220,6 @@ class TestMachine {
     put64(kGdt + 0x48, 0x0000'8900'0000'0067 | kTss << 16);  // TSS
     put64(kGdt + 0x50, 0);
     put64(kTss + 4, kStack - 0x1000);  // RSP0 (ESP0)
-    put16(kTss + 8, kDataSel);         // SS0 of a 32-bit TSS lies over RSP0's high half: 0
-    put16(kTss + 8, 0);
   }
   // Interrupt gates to the stubs, callable from ring 3.
   void build_idt(bool long64, std::uint16_t code) {

@@ -1,0 +1,198 @@
+// ROL ROR RCL RCR SHL SHR SAR SHLD SHRD. Where SDM leaves OF undefined (counts other than 1) the
+// formula for 1 is used, which is what hardware does.
+#include <limits>
+
+#include "softcpu/exec_integer.h"
+
+namespace hv::softcpu {
+
+namespace {
+
+template <class T>
+constexpr unsigned kBits = std::numeric_limits<T>::digits;
+
+template <class T>
+unsigned masked(std::uint64_t count) {
+  return static_cast<unsigned>(count) & (sizeof(T) == 8 ? 63u : 31u);
+}
+template <class T>
+bool top(T value) {
+  return (value >> (kBits<T> - 1) & 1) != 0;
+}
+template <class T>
+bool top_two_differ(T value) {
+  return top(static_cast<T>(value ^ static_cast<T>(value << 1)));
+}
+
+// Each is called with a count that is not 0.
+struct Shl {
+  template <class T>
+  static T apply(LazyFlags& flags, T a, unsigned count) {
+    const T r = count < kBits<T> ? static_cast<T>(a << count) : T{0};
+    const bool cf = count <= kBits<T> && (a >> (kBits<T> - count) & 1) != 0;
+    flags.result(r, cf, top(r) != cf);
+    return r;
+  }
+};
+struct Shr {
+  template <class T>
+  static T apply(LazyFlags& flags, T a, unsigned count) {
+    const T before = count <= kBits<T> ? static_cast<T>(a >> (count - 1)) : T{0};
+    const T r = static_cast<T>(before >> 1);
+    flags.result(r, (before & 1) != 0, top_two_differ(r));
+    return r;
+  }
+};
+struct Sar {
+  template <class T>
+  static T apply(LazyFlags& flags, T a, unsigned count) {
+    const auto wide = static_cast<std::int64_t>(static_cast<std::make_signed_t<T>>(a));
+    const std::int64_t before = wide >> (count - 1);
+    const T r = static_cast<T>(before >> 1);
+    flags.result(r, (before & 1) != 0, false);
+    return r;
+  }
+};
+struct Rol {
+  template <class T>
+  static T apply(LazyFlags& flags, T a, unsigned count) {
+    const T r = std::rotl(a, static_cast<int>(count % kBits<T>));
+    flags.set_cf_of((r & 1) != 0, top(r) != ((r & 1) != 0));
+    return r;
+  }
+};
+struct Ror {
+  template <class T>
+  static T apply(LazyFlags& flags, T a, unsigned count) {
+    const T r = std::rotr(a, static_cast<int>(count % kBits<T>));
+    flags.set_cf_of(top(r), top_two_differ(r));
+    return r;
+  }
+};
+// Through the carry: a ring of one bit more than the operand has.
+struct Rcl {
+  template <class T>
+  static T apply(LazyFlags& flags, T a, unsigned count) {
+    count %= kBits<T> + 1;
+    if (count == 0) return a;
+    const T carry = flags.cf();
+    const bool cf = (a >> (kBits<T> - count) & 1) != 0;
+    T r = static_cast<T>(carry << (count - 1));
+    if (count < kBits<T>) r = static_cast<T>(r | a << count);
+    if (count > 1) r = static_cast<T>(r | a >> (kBits<T> + 1 - count));
+    flags.set_cf_of(cf, top(r) != cf);
+    return r;
+  }
+};
+struct Rcr {
+  template <class T>
+  static T apply(LazyFlags& flags, T a, unsigned count) {
+    count %= kBits<T> + 1;
+    if (count == 0) return a;
+    const T carry = flags.cf();
+    const bool cf = (a >> (count - 1) & 1) != 0;
+    T r = static_cast<T>(carry << (kBits<T> - count));
+    if (count < kBits<T>) r = static_cast<T>(r | a >> count);
+    if (count > 1) r = static_cast<T>(r | a << (kBits<T> + 1 - count));
+    flags.set_cf_of(cf, top_two_differ(r));
+    return r;
+  }
+};
+
+// A count of 0 changes no flag, but the operand is written: a 32-bit register is cut.
+template <class Operation, class T>
+T shift(LazyFlags& flags, T a, unsigned count) {
+  return count == 0 ? a : Operation::template apply<T>(flags, a, count);
+}
+
+template <class Operation>
+struct Shift {
+  template <class T, class Count>
+  static void run_reg(Cpu& cpu, const Insn& i, Count count) {
+    cpu.set_reg<T>(i.rm, shift<Operation, T>(cpu.flags, cpu.reg<T>(i.rm), masked<T>(count)));
+  }
+  template <class T, class Count>
+  static void run_mem(Cpu& cpu, const Insn& i, Count count) {
+    cpu.modify<T>(i.segment, cpu.effective_address(i), false, [&cpu, count](T old) {
+      return shift<Operation, T>(cpu.flags, old, masked<T>(count));
+    });
+  }
+  template <class T>
+  struct Mi {
+    static void reg(Cpu& cpu, const Insn& i) { run_reg<T>(cpu, i, i.imm); }
+    static void mem(Cpu& cpu, const Insn& i) { run_mem<T>(cpu, i, i.imm); }
+  };
+  template <class T>
+  struct Mc {
+    static void reg(Cpu& cpu, const Insn& i) { run_reg<T>(cpu, i, cpu.gpr[kRcx]); }
+    static void mem(Cpu& cpu, const Insn& i) { run_mem<T>(cpu, i, cpu.gpr[kRcx]); }
+  };
+};
+
+// With 16 bits and a count above 16 (undefined) the destination follows the source once more.
+struct Left {
+  template <class T>
+  static T apply(LazyFlags& flags, T a, T b, unsigned count) {
+    if (count == 0) return a;
+    if (count > kBits<T>) return apply<T>(flags, b, a, count - kBits<T>);
+    const bool cf = (a >> (kBits<T> - count) & 1) != 0;
+    const T high = count < kBits<T> ? static_cast<T>(a << count) : T{0};
+    const T r = static_cast<T>(high | b >> (kBits<T> - count));
+    flags.result(r, cf, top(r) != top(a));
+    return r;
+  }
+};
+struct Right {
+  template <class T>
+  static T apply(LazyFlags& flags, T a, T b, unsigned count) {
+    if (count == 0) return a;
+    if (count > kBits<T>) return apply<T>(flags, b, a, count - kBits<T>);
+    const bool cf = (a >> (count - 1) & 1) != 0;
+    const T low = count < kBits<T> ? static_cast<T>(a >> count) : T{0};
+    const T r = static_cast<T>(low | b << (kBits<T> - count));
+    flags.result(r, cf, top(r) != top(a));
+    return r;
+  }
+};
+
+template <class Operation>
+struct Double {
+  template <class T, class Count>
+  static void run_reg(Cpu& cpu, const Insn& i, Count count) {
+    cpu.set_reg<T>(i.rm, Operation::template apply<T>(cpu.flags, cpu.reg<T>(i.rm),
+                                                      cpu.reg<T>(i.reg), masked<T>(count)));
+  }
+  template <class T, class Count>
+  static void run_mem(Cpu& cpu, const Insn& i, Count count) {
+    const T b = cpu.reg<T>(i.reg);
+    cpu.modify<T>(i.segment, cpu.effective_address(i), false, [&cpu, b, count](T old) {
+      return Operation::template apply<T>(cpu.flags, old, b, masked<T>(count));
+    });
+  }
+  template <class T>
+  struct I {
+    static void reg(Cpu& cpu, const Insn& i) { run_reg<T>(cpu, i, i.imm); }
+    static void mem(Cpu& cpu, const Insn& i) { run_mem<T>(cpu, i, i.imm); }
+  };
+  template <class T>
+  struct C {
+    static void reg(Cpu& cpu, const Insn& i) { run_reg<T>(cpu, i, cpu.gpr[kRcx]); }
+    static void mem(Cpu& cpu, const Insn& i) { run_mem<T>(cpu, i, cpu.gpr[kRcx]); }
+  };
+};
+
+}  // namespace
+
+std::span<const Binding> shift_bindings() {
+#define HV_SHIFT(Name) sized<Shift<Name>::Mi>(Op::k##Name##Mi), sized<Shift<Name>::Mc>(Op::k##Name##Mc)
+  static constexpr Binding kAll[] = {
+      HV_SHIFT(Rol), HV_SHIFT(Ror), HV_SHIFT(Rcl), HV_SHIFT(Rcr),
+      HV_SHIFT(Shl), HV_SHIFT(Shr), HV_SHIFT(Sar),
+      sized<Double<Left>::I>(Op::kShldI), sized<Double<Left>::C>(Op::kShldC),
+      sized<Double<Right>::I>(Op::kShrdI), sized<Double<Right>::C>(Op::kShrdC),
+  };
+#undef HV_SHIFT
+  return kAll;
+}
+
+}  // namespace hv::softcpu
