@@ -133,11 +133,10 @@ void Channel::ring(VcpuIndex vcpu, Range& range, std::uint32_t offset, unsigned 
   RangeWire& shared = range.block->wire();
   const std::uint32_t slot = doorbell_slot(shared, offset, value);
   if (slot != kNoSlot) {
-    // The guest's stores to its rings, then the slot; pairs with the consumer, which empties the
-    // slot before it reads the rings. An entry that a posted write came after does not do: this
-    // doorbell must be served after that write.
-    std::atomic_thread_fence(memory_order_seq_cst);
-    const std::uint32_t waiting = shared.doorbells[slot].ticket.load(memory_order_seq_cst);
+    // A read-modify-write, so that the guest's stores to its rings come before it: the consumer
+    // empties the slot in the same way and then reads the rings. An entry that a posted write came
+    // after does not do: this doorbell must be served after that write.
+    const std::uint32_t waiting = shared.doorbells[slot].ticket.fetch_add(0, memory_order_seq_cst);
     if (waiting != 0 && before(last_write_.load(memory_order_seq_cst), waiting)) {
       range.counts.coalesced.fetch_add(1, memory_order_relaxed);
       return;

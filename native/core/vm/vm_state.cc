@@ -117,7 +117,7 @@ json::Object Vm::statistics() {
     row["portAccesses"] = json::Value{c.port_accesses};
     row["mmioAccesses"] = json::Value{c.mmio_accesses};
     row["halts"] = json::Value{c.halts};
-    vcpus.push_back(json::Value{std::move(row)});
+    vcpus.emplace_back(std::move(row));
   }
   json::Object out;
   out["vcpus"] = json::Value{std::move(vcpus)};
