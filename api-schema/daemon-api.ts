@@ -1,0 +1,123 @@
+// What the daemon and its clients say to each other over HTTP, under /v1. Bodies are JSON; an
+// unknown field is refused; failures are RFC 9457 problem details.
+import { type Static, Type } from "@sinclair/typebox";
+import { VmDefinition, VmName, VmUuid } from "./definition.js";
+import { closed, count, literals } from "./shape.js";
+import { Accelerator, StopReason, vmMethods } from "./vm-rpc.js";
+
+export const API_PREFIX = "/v1";
+
+/** As a VM process's states; `defined`: never started since it was created or changed. */
+export const VmPower = literals([
+  "defined",
+  "starting",
+  "running",
+  "paused",
+  "stopping",
+  "stopped",
+  "failed",
+]);
+
+/** A whole definition but for what the daemon fills in. */
+export const CreateVm = Type.Object(
+  { ...VmDefinition.properties, uuid: Type.Optional(VmUuid) },
+  { additionalProperties: false, $id: "CreateVm" },
+);
+
+/** Top-level fields to replace; null takes a field back to its default. */
+export const ChangeVm = Type.Record(Type.String({ maxLength: 64 }), Type.Unknown(), {
+  $id: "ChangeVm",
+});
+
+export const VmStatusView = closed({
+  state: VmPower,
+  /** Grows by one with every change of this status. */
+  generation: count,
+  reason: Type.Optional(StopReason),
+  exitStatus: Type.Optional(Type.Integer({ minimum: 0, maximum: 255 })),
+  /** The signal that ended the process, where one did and the daemon saw it. */
+  signal: Type.Optional(Type.String()),
+  detail: Type.Optional(Type.String()),
+  resets: count,
+  pid: Type.Optional(count),
+});
+
+export const VmView = closed(
+  {
+    uuid: VmUuid,
+    name: VmName,
+    /** Grows by one with every change of the definition. */
+    generation: count,
+    definition: VmDefinition,
+    status: VmStatusView,
+    /** RFC 3339, UTC. */
+    created: Type.String(),
+    changed: Type.String(),
+  },
+  { $id: "Vm" },
+);
+
+export const VmList = closed({ vms: Type.Array(VmView) }, { $id: "VmList" });
+
+export const VmPath = closed({ vm: Type.String({ minLength: 1, maxLength: 63 }) });
+export const VcpuPath = closed({ ...VmPath.properties, vcpu: Type.Integer({ minimum: 0 }) });
+
+/** Every verb may wait for a state before it answers. */
+export const WaitQuery = closed({
+  wait: Type.Optional(VmPower),
+  timeout: Type.Integer({ minimum: 0, maximum: 3600, default: 60 }),
+});
+
+export const ShutdownBody = closed({
+  /** Seconds from the power button to the stop; the definition's shutdownTimeout where not given. */
+  timeout: Type.Optional(Type.Integer({ minimum: 0, maximum: 86400 })),
+});
+
+export const ConsoleQuery = closed({
+  /** Of all output ever; negative: from the end. */
+  offset: Type.Integer({ default: 0 }),
+  length: Type.Integer({ minimum: 1, maximum: 256 * 1024, default: 64 * 1024 }),
+});
+
+export const StreamQuery = closed({ offset: Type.Optional(Type.Integer()) });
+
+export const Statistics = vmMethods.statistics.result;
+export const VcpuRegisters = vmMethods.registers.result;
+
+export const HostInformation = closed(
+  {
+    version: Type.String(),
+    hostname: Type.String(),
+    platform: Type.String(),
+    cpus: count,
+    memory: count,
+    accelerators: Type.Array(Accelerator),
+    /** What `auto` takes, and why. */
+    chosen: closed({ name: Type.String(), reason: Type.String() }),
+  },
+  { $id: "HostInformation" },
+);
+
+export const Problem = Type.Object(
+  {
+    type: Type.String(),
+    title: Type.String(),
+    status: Type.Integer(),
+    detail: Type.String(),
+    /** From the table of api-schema/errors.ts. */
+    code: Type.String(),
+    requestId: Type.String(),
+  },
+  { $id: "Problem" },
+);
+
+export const verbs = ["start", "shutdown", "stop", "reset", "pause", "resume"] as const;
+export type Verb = (typeof verbs)[number];
+
+export type CreateVm = Static<typeof CreateVm>;
+export type ChangeVm = Static<typeof ChangeVm>;
+export type VmView = Static<typeof VmView>;
+export type VmStatusView = Static<typeof VmStatusView>;
+export type VmPower = Static<typeof VmPower>;
+export type HostInformation = Static<typeof HostInformation>;
+export type Problem = Static<typeof Problem>;

@@ -1,0 +1,254 @@
+// What xhyvectl can do: each command a name, its arguments, and one function.
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import type { ParseArgsConfig } from "node:util";
+import type {
+  HostInformation,
+  VmDefinition,
+  VmPower,
+  VmView,
+  verbs,
+} from "../../api-schema/index.js";
+import { type Client, ClientError } from "./client.js";
+import { attachConsole } from "./console.js";
+import { bytes, type Cell, type colours, parseBytes, table } from "./table.js";
+
+export interface Context {
+  readonly client: Client;
+  readonly json: boolean;
+  readonly colour: boolean;
+  readonly print: (text: string) => void;
+}
+
+type Values = Readonly<Record<string, string | boolean | undefined>>;
+
+export interface Command {
+  readonly arguments: string;
+  readonly summary: string;
+  readonly options?: NonNullable<ParseArgsConfig["options"]>;
+  /** Lines for --help, of the options and of examples. */
+  readonly details?: readonly string[];
+  run(context: Context, positionals: readonly string[], values: Values): Promise<void>;
+}
+
+const STATE_COLOURS: Readonly<Partial<Record<VmPower, keyof typeof colours>>> = {
+  running: "green",
+  starting: "yellow",
+  stopping: "yellow",
+  paused: "yellow",
+  failed: "red",
+};
+
+const one = (positionals: readonly string[]): string => {
+  const [name] = positionals;
+  if (name === undefined || positionals.length > 1) throw new ClientError("name one VM");
+  return name;
+};
+
+const path = (vm: string): string => `/vms/${encodeURIComponent(vm)}`;
+
+const why = ({ status }: VmView): string =>
+  [status.reason, status.signal, status.detail].filter((part) => part !== undefined).join(", ");
+
+const stateCell = ({ status: { state } }: VmView): Cell => {
+  const colour = STATE_COLOURS[state];
+  return colour === undefined ? { text: state } : { text: state, colour };
+};
+
+function show(context: Context, value: unknown, people: () => string): void {
+  context.print(context.json ? `${JSON.stringify(value, null, 2)}\n` : people());
+}
+
+const text = (values: Values, name: string): string | undefined => {
+  const value = values[name];
+  return typeof value === "string" ? value : undefined;
+};
+
+function definitionOf(name: string, values: Values): unknown {
+  const file = text(values, "file");
+  if (file !== undefined)
+    return { ...(JSON.parse(readFileSync(file === "-" ? 0 : file, "utf8")) as object), name };
+  const kernel = text(values, "kernel");
+  if (kernel === undefined)
+    throw new ClientError("create needs --kernel FILE, or a definition with --file");
+  const memory = parseBytes(text(values, "memory") ?? "256M");
+  if (memory === undefined) throw new ClientError("--memory takes a size such as 512M or 2G");
+  const initrd = text(values, "initrd");
+  const cmdline = text(values, "cmdline");
+  return {
+    name,
+    memory,
+    cpus: Number(text(values, "cpus") ?? 1),
+    boot: {
+      kind: "linux",
+      kernel: resolve(kernel),
+      ...(initrd === undefined ? {} : { initrd: resolve(initrd) }),
+      ...(cmdline === undefined ? {} : { cmdline }),
+    },
+  } satisfies Partial<VmDefinition>;
+}
+
+const create: Command = {
+  arguments: "NAME",
+  summary: "define a VM",
+  options: {
+    file: { type: "string", short: "f" },
+    kernel: { type: "string", short: "k" },
+    initrd: { type: "string", short: "i" },
+    cmdline: { type: "string", short: "a" },
+    memory: { type: "string", short: "m" },
+    cpus: { type: "string", short: "c" },
+  },
+  details: [
+    "-k, --kernel FILE    a Linux kernel (bzImage or vmlinux)",
+    "-i, --initrd FILE    its initial RAM file system",
+    "-a, --cmdline TEXT   its command line",
+    "-m, --memory SIZE    such as 512M or 2G (256M)",
+    "-c, --cpus N         1 to 64 (1)",
+    "-f, --file FILE      a whole definition as JSON; - is standard input",
+    "",
+    'xhyvectl create web -k vmlinuz -i initrd.gz -a "console=ttyS0" -m 512M -c 2',
+  ],
+  async run(context, positionals, values) {
+    const name = one(positionals);
+    const vm = await context.client.json<VmView>("POST", "/vms", definitionOf(name, values));
+    show(context, vm, () => `${vm.name} is defined (${vm.uuid})\n`);
+  },
+};
+
+const list: Command = {
+  arguments: "",
+  summary: "all VMs",
+  async run(context) {
+    const { vms } = await context.client.json<{ vms: VmView[] }>("GET", "/vms");
+    const rows = vms.map((vm): Cell[] => [
+      { text: vm.name },
+      stateCell(vm),
+      { text: String(vm.definition.cpus) },
+      { text: bytes(vm.definition.memory) },
+      { text: String(vm.status.pid ?? "-") },
+      { text: why(vm) },
+    ]);
+    show(context, vms, () =>
+      vms.length === 0
+        ? "no VMs; 'xhyvectl create --help' says how to define one\n"
+        : table(["NAME", "STATE", "CPUS", "MEMORY", "PID", "REASON"], rows, context.colour),
+    );
+  },
+};
+
+const showOne: Command = {
+  arguments: "VM",
+  summary: "one VM: definition, state, statistics",
+  async run(context, positionals) {
+    const vm = await context.client.json<VmView>("GET", path(one(positionals)));
+    const statistics =
+      vm.status.state === "running" || vm.status.state === "paused"
+        ? await context.client.json<object>("GET", `${path(vm.uuid)}/statistics`)
+        : undefined;
+    const whole = statistics === undefined ? vm : { ...vm, statistics };
+    show(context, whole, () => `${describe("", whole).join("\n")}\n`);
+  },
+};
+
+/** Nested values as indented lines. */
+function describe(indent: string, value: object): string[] {
+  return Object.entries(value).flatMap(([name, member]): string[] => {
+    if (typeof member !== "object" || member === null)
+      return [`${indent}${name}: ${String(member)}`];
+    return [`${indent}${name}:`, ...describe(`${indent}  `, member)];
+  });
+}
+
+const verb = (name: (typeof verbs)[number], summary: string): Command => ({
+  arguments: "VM",
+  summary,
+  options: { wait: { type: "string" }, timeout: { type: "string" } },
+  details: [
+    "--wait STATE         answer when the VM is in this state",
+    "--timeout SECONDS    wait no longer than this (60)",
+  ],
+  async run(context, positionals, values) {
+    const wait = text(values, "wait");
+    const timeout = text(values, "timeout") ?? "60";
+    const query =
+      wait === undefined
+        ? ""
+        : `?wait=${encodeURIComponent(wait)}&timeout=${encodeURIComponent(timeout)}`;
+    const vm = await context.client.json<VmView>(
+      "POST",
+      `${path(one(positionals))}/${name}${query}`,
+    );
+    show(
+      context,
+      vm,
+      () => `${vm.name} is ${vm.status.state}${why(vm) === "" ? "" : ` (${why(vm)})`}\n`,
+    );
+  },
+});
+
+const consoleCommand: Command = {
+  arguments: "VM",
+  summary: "the serial console; Ctrl-] leaves",
+  options: { log: { type: "boolean" }, all: { type: "boolean" } },
+  details: [
+    "--log                print what is kept of the output, and end",
+    "--all                all that is kept first, then go on",
+  ],
+  async run(context, positionals, values) {
+    const vm = one(positionals);
+    if (values.log === true) return printLog(context, vm);
+    await attachConsole(context.client, vm, {
+      offset: values.all === true ? 0 : undefined,
+      input: process.stdin,
+      output: process.stdout,
+      notes: process.stderr,
+    });
+  },
+};
+
+async function printLog(context: Context, vm: string): Promise<void> {
+  for (let offset = 0; ; ) {
+    const { body, headers } = await context.client.raw(
+      "GET",
+      `${path(vm)}/console?offset=${offset}`,
+    );
+    if (body.length === 0) return;
+    process.stdout.write(body);
+    offset = Number(headers["x-console-offset"]) + body.length;
+  }
+}
+
+const remove: Command = {
+  arguments: "VM",
+  summary: "delete a VM that is off",
+  async run(context, positionals) {
+    const vm = one(positionals);
+    await context.client.json("DELETE", path(vm));
+    show(context, { deleted: vm }, () => `${vm} is deleted\n`);
+  },
+};
+
+const host: Command = {
+  arguments: "",
+  summary: "this host: accelerators, memory, CPUs",
+  async run(context) {
+    const info = await context.client.json<HostInformation>("GET", "/host");
+    show(context, info, () => `${describe("", info).join("\n")}\n`);
+  },
+};
+
+export const commands: Readonly<Record<string, Command>> = {
+  create,
+  list,
+  show: showOne,
+  start: verb("start", "start a VM"),
+  shutdown: verb("shutdown", "press the power button; stop after the time limit"),
+  stop: verb("stop", "stop a VM at once"),
+  reset: verb("reset", "reset a VM"),
+  pause: verb("pause", "pause a VM"),
+  resume: verb("resume", "let a paused VM go on"),
+  console: consoleCommand,
+  delete: remove,
+  host,
+};

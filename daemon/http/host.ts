@@ -1,0 +1,41 @@
+// What this host is and can do.
+import { execFile } from "node:child_process";
+import { cpus, hostname, totalmem } from "node:os";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import type { FastifyInstance } from "fastify";
+import { HostInformation } from "../../api-schema/index.js";
+
+const run = promisify(execFile);
+
+// The accelerators are asked in a process of their own: the daemon never loads the VM addon.
+const PROBE = fileURLToPath(new URL("../../vmm/process/accelerators.js", import.meta.url));
+const PROBE_TIMEOUT_MS = 20_000;
+
+type Probe = Pick<HostInformation, "accelerators" | "chosen">;
+
+const probe = async (): Promise<Probe> => {
+  const { stdout } = await run(process.execPath, [PROBE], { timeout: PROBE_TIMEOUT_MS });
+  return JSON.parse(stdout) as Probe;
+};
+
+export async function hostRoutes(
+  app: FastifyInstance,
+  { version }: { version: string },
+): Promise<void> {
+  let probed: Promise<Probe> | undefined;
+  app.get("/host", { schema: { response: { 200: HostInformation } } }, async () => {
+    probed ??= probe();
+    probed.catch(() => {
+      probed = undefined; // a probe that failed is made again at the next request
+    });
+    return {
+      version,
+      hostname: hostname(),
+      platform: `${process.platform}-${process.arch}`,
+      cpus: cpus().length,
+      memory: totalmem(),
+      ...(await probed),
+    };
+  });
+}

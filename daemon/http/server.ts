@@ -1,0 +1,96 @@
+// The HTTP server: one instance for each thing it listens on, with the same routes.
+import { createHash, timingSafeEqual } from "node:crypto";
+import { chmodSync, readFileSync, rmSync } from "node:fs";
+import { connect } from "node:net";
+import websocket from "@fastify/websocket";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from "fastify";
+import type { Logger } from "pino";
+import { API_PREFIX, VmError } from "../../api-schema/index.js";
+import type { TcpSettings } from "../settings.js";
+import type { Supervisor } from "../supervisor/supervisor.js";
+import type { VmFolders } from "../supervisor/vm-folders.js";
+import { consoleRoutes } from "./console.js";
+import { hostRoutes } from "./host.js";
+import { problems } from "./problems.js";
+import { validation } from "./validation.js";
+import { vmRoutes } from "./vms.js";
+
+const BODY_LIMIT = 2 ** 20;
+
+export interface ServerParts {
+  readonly supervisor: Supervisor;
+  readonly folders: VmFolders;
+  readonly log: Logger;
+  readonly version: string;
+}
+
+export async function buildServer(
+  { supervisor, folders, log, version }: ServerParts,
+  token?: Buffer,
+): Promise<FastifyInstance> {
+  const app = Fastify({
+    loggerInstance: log as FastifyBaseLogger,
+    bodyLimit: BODY_LIMIT,
+    forceCloseConnections: true,
+  });
+  await app.register(problems);
+  await app.register(validation);
+  await app.register(websocket);
+  if (token !== undefined) app.addHook("onRequest", requireToken(token));
+  await app.register(vmRoutes, { prefix: API_PREFIX, supervisor });
+  await app.register(consoleRoutes, { prefix: API_PREFIX, supervisor, folders });
+  await app.register(hostRoutes, { prefix: API_PREFIX, version });
+  await app.ready();
+  return app;
+}
+
+const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+
+/** Tokens are compared as digests, in constant time. */
+const requireToken =
+  (token: Buffer) =>
+  async (request: { headers: { authorization?: string | undefined } }): Promise<void> => {
+    const given = /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];
+    if (given === undefined || !timingSafeEqual(digest(given), token))
+      throw new VmError("UNAUTHORIZED");
+  };
+
+/** The digest of the file's first line; throws VmError naming the file. */
+export function readToken({ tokenFile }: TcpSettings): Buffer {
+  let line: string | undefined;
+  try {
+    line = readFileSync(tokenFile, "utf8").split("\n")[0]?.trim();
+  } catch (error) {
+    throw new VmError("FILE_UNREADABLE", [tokenFile, String(error)], { cause: error });
+  }
+  if (line === undefined || line.length < 16)
+    throw new VmError("REQUEST_INVALID", [
+      tokenFile,
+      "its first line must have 16 characters or more",
+    ]);
+  return digest(line);
+}
+
+/** Listens with mode 0600; a socket left by a daemon that is gone is replaced, a live one is not. */
+export async function listenOnSocket(app: FastifyInstance, path: string): Promise<void> {
+  if (await answers(path)) throw new VmError("STATE_DIRECTORY_LOCKED", ["unknown", path]);
+  rmSync(path, { force: true });
+  const before = process.umask(0o177);
+  try {
+    await app.listen({ path });
+  } finally {
+    process.umask(before);
+  }
+  chmodSync(path, 0o600);
+}
+
+const answers = (path: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect(path);
+    const finish = (live: boolean) => (): void => {
+      socket.destroy();
+      resolve(live);
+    };
+    socket.once("connect", finish(true));
+    socket.once("error", finish(false));
+  });

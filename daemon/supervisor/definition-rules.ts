@@ -1,0 +1,28 @@
+// What a schema cannot say about a definition. Whether images are any good is found out at start,
+// by the VM process, which reads them.
+import { isAbsolute } from "node:path";
+import { type VmDefinition, VmError } from "../../api-schema/index.js";
+
+/** Throws REQUEST_INVALID naming the field: the daemon has no current folder that a client knows. */
+export function checkDefinition(definition: VmDefinition): void {
+  for (const [field, path] of hostPaths(definition))
+    if (!isAbsolute(path))
+      throw new VmError("REQUEST_INVALID", [`body.${field}`, `${path} is not an absolute path`]);
+}
+
+function hostPaths({ boot, serial }: VmDefinition): [field: string, path: string][] {
+  const all: [string, string | undefined][] = [
+    ["boot.kernel", boot.kernel],
+    ["serial.com1.path", serial.com1.path],
+    ["serial.com2.path", serial.com2.path],
+  ];
+  if (boot.kind === "linux") all.push(["boot.initrd", boot.initrd]);
+  else
+    all.push(
+      ...(boot.modules ?? []).map((module, index): [string, string] => [
+        `boot.modules.${index}.file`,
+        module.file,
+      ]),
+    );
+  return all.filter((entry): entry is [string, string] => entry[1] !== undefined);
+}
