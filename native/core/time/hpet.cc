@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "accel/frequencies.h"
 
@@ -225,6 +226,7 @@ void Hpet::expect_match(Comparator& c) {
 void Hpet::settle(unsigned n) {
   Comparator& c = state_.comparators[n];
   const std::uint64_t now = counter();
+  const bool was_heard = std::exchange(heard_[n], heard(n));
   if (!c.armed || now < c.next) return;
   const std::uint64_t wrap = 1ull << 32;
   const std::uint64_t step = is_periodic(c) ? c.period : (c.config & k32Bit) != 0 ? wrap : 0;
@@ -234,7 +236,7 @@ void Hpet::settle(unsigned n) {
   }
   // Late matches come one at a time; what nobody hears, and what is too late, is passed over.
   const std::uint64_t late = (now - c.next) / step;
-  const std::uint64_t most = heard(n) && is_periodic(c) ? TickPacer::kMostLate : 0;
+  const std::uint64_t most = was_heard && heard_[n] && is_periodic(c) ? TickPacer::kMostLate : 0;
   if (late > most) c.next += (late - most) * step;
   c.next += step;
   if (is_periodic(c)) c.comparator = c.next & width_mask(c);
@@ -292,7 +294,7 @@ void Hpet::drive_level(unsigned n) {
 GuestNs Hpet::due(unsigned n) const {
   const Comparator& c = state_.comparators[n];
   if (!c.armed || !heard(n)) return kNever;
-  const GuestNs regular = time_of(state_.started + (c.next - state_.counter), kCrystalHz);
+  const GuestNs regular = time_of(later(state_.started, c.next - state_.counter), kCrystalHz);
   if (!is_periodic(c)) return regular;
   // A match that already lies behind is a late tick.
   const TickPacer pacer;

@@ -103,6 +103,7 @@ class Hpet {
   const GuestClock& clock_;
   mutable std::mutex mutex_;
   HpetState state_;
+  std::array<bool, kHpetComparators> heard_{};  // at the last look
   Timer timer_;
 };
 

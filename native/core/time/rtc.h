@@ -78,24 +78,35 @@ class Rtc {
     std::int64_t ns;      // within it
   };
   Now wall_now() const;
-  bool setting() const;
-  bool dividing() const;
+  // The date stands still: SET, or a divider that does not divide 32,768 Hz.
+  bool held() const;
+  std::uint8_t reg(unsigned index) const { return state_.bytes[index]; }
+
+  void fill_memory_sizes(const RtcConfig& config);
   void show(std::int64_t second);
   std::int64_t shown() const;
   std::uint8_t encode(unsigned value) const;
   unsigned decode(std::uint8_t byte) const;
   std::uint8_t encode_hour(unsigned hour) const;
   unsigned decode_hour(std::uint8_t byte) const;
-  bool alarm_matches(std::int64_t second) const;
+  // The first second after `after` that the alarm bytes name.
   std::int64_t next_alarm(std::int64_t after) const;
+
   std::uint8_t read_data();
+  std::uint8_t read_register_a() const;
+  std::uint8_t read_register_c();
   void write_data(std::uint8_t value);
-  void write_register_a(std::uint8_t value);
-  void write_register_b(std::uint8_t value);
-  std::uint64_t periodic_ticks() const;
+  void write_control(unsigned index, std::uint8_t value);
+  void write_date(unsigned index, std::uint8_t value);
+  void adopt_shown();
+
+  std::uint64_t period() const;
   std::uint64_t periodic_due() const;
+  void settle_seconds();
+  void settle_periodic();
   // Raises the flags whose time has come, sets the line, arms the timer.
   void update();
+  GuestNs guest_time_of(std::int64_t second, const Now& now) const;
   void arm();
 
   InterruptFabric& fabric_;
