@@ -1,6 +1,6 @@
 #include "vm_object.h"
 
-#include "arguments.h"
+#include "../arguments.h"
 #include "base/state.h"
 #include "vm/choose_accelerator.h"
 

@@ -1,5 +1,5 @@
 // What devices use of a VM: ranges of the bus, interrupt lines, timers.
-#include "arguments.h"
+#include "../arguments.h"
 #include "vm_object.h"
 
 namespace hv::addon {

@@ -1,0 +1,49 @@
+// What the daemon needs of the host and Node lacks. Each returns 0 or an errno value; one file a
+// host: facilities_linux.cc, facilities_darwin.cc, what is the same in facilities.cc.
+#pragma once
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace hv::host {
+
+// An exclusive flock(2) that does not wait. EWOULDBLOCK: somebody else holds it. Held until every
+// descriptor of this open file is closed.
+int lock_file(int fd);
+int unlock_file(int fd);
+
+struct Peer {
+  std::int64_t uid = -1, gid = -1, pid = -1;  // pid -1: the host does not say
+};
+// Who is on the other end of a connected Unix socket.
+int peer_credentials(int fd, Peer& peer);
+
+// When a process was started, in a form that is only good for comparing: with the pid it names a
+// process for good while the host is up. nullopt: there is none (or only its zombie).
+std::optional<std::string> process_start(pid_t pid);
+// Sends a signal to the process that was started then, never to another that got its number.
+// ESRCH: it is gone. signal 0 only looks.
+int signal_process(pid_t pid, const std::string& started, int signal);
+
+// open(2) of a relative path that cannot leave the folder, neither by ".." nor by links. The new
+// descriptor is close-on-exec.
+int open_beneath(int folder, const std::string& path, int flags, mode_t mode, int& fd);
+
+// Bytes with descriptors over a Unix socket. `sent` or the sizes received are returned in place;
+// received descriptors are close-on-exec. EAGAIN where the socket is not blocking and full or
+// empty.
+inline constexpr std::size_t kMostDescriptors = 64;
+int send_descriptors(int socket, const std::uint8_t* bytes, std::size_t length,
+                     const std::vector<int>& fds, std::size_t& sent);
+int receive_descriptors(int socket, std::vector<std::uint8_t>& bytes, std::vector<int>& fds);
+
+// A datagram to systemd's NOTIFY_SOCKET. ENOENT: nobody asked for it.
+int sd_notify(const std::string& text);
+
+// The sockets that launchd holds for this job. ENOSYS on other hosts.
+int launch_activate_socket(const std::string& name, std::vector<int>& fds);
+
+}  // namespace hv::host

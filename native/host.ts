@@ -1,0 +1,46 @@
+// What Node lacks of the host, for the daemon and the VM process: locks, identities of processes and
+// peers, opening beneath a folder, passing descriptors, the service manager. No VM code is behind it.
+import { loadAddon } from "./addon.js";
+
+export interface PeerCredentials {
+  readonly uid: number;
+  readonly gid: number;
+  /** -1 where the host does not say. */
+  readonly pid: number;
+}
+
+export interface Received {
+  /** Empty at the end of the stream. */
+  readonly bytes: Buffer;
+  readonly fds: readonly number[];
+}
+
+/** Each throws an Error like Node's own (code, errno, syscall) for what is not said below. */
+export interface HostFacilities {
+  /** An exclusive flock() that does not wait; false where another open file holds it. */
+  lockFile(fd: number): boolean;
+  unlockFile(fd: number): void;
+  /** Who is on the other end of a connected Unix socket. */
+  peerCredentials(fd: number): PeerCredentials;
+  /** Names a process for good together with its pid; undefined where there is none, or a zombie. */
+  processStart(pid: number): string | undefined;
+  /** To that process and no other that got its number; false where it is gone. Signal 0 only looks. */
+  signalProcess(pid: number, started: string, signal: number): boolean;
+  /** open(2) of a relative path that cannot leave the folder by ".." or links; EXDEV or ELOOP then. */
+  openBeneath(folder: number, path: string, flags: number, mode: number): number;
+  /** Bytes sent; undefined where a non-blocking socket is full. At most 64 descriptors. */
+  sendDescriptors(socket: number, bytes: Uint8Array, fds: readonly number[]): number | undefined;
+  /** undefined where a non-blocking socket is empty. */
+  receiveDescriptors(socket: number, most: number): Received | undefined;
+  /** systemd's notification protocol ("READY=1"); false where NOTIFY_SOCKET is not set. */
+  sdNotify(text: string): boolean;
+  /** launchd's sockets of this job; undefined on other hosts. */
+  launchActivateSocket(name: string): number[] | undefined;
+}
+
+let loaded: HostFacilities | undefined;
+
+export const host = (): HostFacilities => {
+  loaded ??= loadAddon("host.node") as HostFacilities;
+  return loaded;
+};
