@@ -24,6 +24,8 @@ class Platform {
   // false: the access faults (#GP(0)).
   virtual std::optional<std::uint64_t> read_apic_msr(VcpuIndex vcpu, std::uint32_t index) = 0;
   virtual bool write_apic_msr(VcpuIndex vcpu, std::uint32_t index, std::uint64_t value) = 0;
+  // Whether an MSR that nothing knows reads 0 and swallows writes; else it is #GP(0).
+  virtual bool ignore_unknown_msrs() const { return false; }
   // CR8, bits 3:0: the high half of the local APIC's task priority.
   virtual std::uint8_t cr8(VcpuIndex vcpu) = 0;
   virtual void set_cr8(VcpuIndex vcpu, std::uint8_t value) = 0;
