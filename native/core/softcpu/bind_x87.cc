@@ -55,7 +55,7 @@ constexpr Binding kBindings[] = {
     {Op::kFildI16, x87::ild_i16}, {Op::kFildI32, x87::ild_i32}, {Op::kFildI64, x87::ild_i64},
     {Op::kFbld, x87::bld},
     {Op::kFstM32, x87::st_m32}, {Op::kFstM64, x87::st_m64}, {Op::kFstpM80, x87::stp_m80},
-    {Op::kFstSt, x87::st_st}, {Op::kFstpSt1, x87::stp_st}, {Op::kFstpSt7, x87::stp_st},
+    {Op::kFstSt, x87::st_st}, {Op::kFstpSt1, x87::stp_st1}, {Op::kFstpSt7, x87::stp_st},
     {Op::kFistI16, x87::ist_i16}, {Op::kFistI32, x87::ist_i32}, {Op::kFistpI64, x87::istp_i64},
     {Op::kFisttpI16, x87::isttp_i16}, {Op::kFisttpI32, x87::isttp_i32},
     {Op::kFisttpI64, x87::isttp_i64}, {Op::kFbstp, x87::bstp},

@@ -99,20 +99,19 @@ bool arith_registers(X87& fpu, const Insn& insn, unsigned to) {
 
 constexpr unsigned kRelationBits[] = {kX87C0, kX87C3, 0, kX87C0 | kX87C2 | kX87C3};
 
-// C3, C2 and C0 from a comparison; false where an unmasked exception forbids to go on.
+// C3, C2 and C0 from a comparison. Hardware sets them even where the exception is not masked (SDM
+// Vol. 2, FCOM, says otherwise); false then: the operands stay on the stack.
 bool compare(X87& fpu, bool is_missing, const Parts& a, const Parts& b, Nans nans) {
   constexpr unsigned kBits = kX87C0 | kX87C2 | kX87C3;
   if (is_missing) {
-    const bool masked = fpu.underflow();
-    if (masked) fpu.condition(kBits, kBits);
-    return masked;
+    fpu.condition(kBits, kBits);
+    return fpu.underflow();
   }
   FloatStatus status = fpu.begin();
   const Relation relation = f80_compare(a, b, nans, status);
   fpu.end(status);
-  if (status.unmasked(kInvalid | kDenormal)) return false;
   fpu.condition(kBits, kRelationBits[static_cast<unsigned>(relation)]);
-  return true;
+  return !status.unmasked(kInvalid | kDenormal);
 }
 
 void pop_if(X87& fpu, bool wanted) {
@@ -133,22 +132,21 @@ bool compare_registers(X87& fpu, unsigned i, Nans nans) {
   return compare(fpu, fpu.empty(0) || fpu.empty(i), fpu.operand(0), fpu.operand(i), nans);
 }
 
-// FCOMI and kin: ZF, PF and CF as COMISS sets them.
+// FCOMI and kin: ZF, PF and CF as COMISS sets them, unmasked exception or not. Without a stack
+// fault hardware leaves C1 as it is.
 void compare_flags(Cpu& cpu, const Insn& insn, Nans nans, bool pops) {
   static constexpr std::uint8_t kFlags[] = {kCf, kZf, 0, kCf | kPf | kZf};
   X87 fpu = x87_start(cpu, insn);
   const unsigned i = x87_index(insn);
   if (fpu.empty(0) || fpu.empty(i)) {
-    if (!fpu.underflow()) return;
     cpu.flags.set(kCf | kPf | kZf);
-    return pop_if(fpu, pops);
+    return pop_if(fpu, fpu.underflow() && pops);
   }
-  FloatStatus status = fpu.begin();
+  FloatStatus status = fpu.wishes();
   const Relation relation = f80_compare(fpu.operand(0), fpu.operand(i), nans, status);
   fpu.end(status);
-  if (status.unmasked(kInvalid | kDenormal)) return;
   cpu.flags.set(kFlags[static_cast<unsigned>(relation)]);
-  pop_if(fpu, pops);
+  pop_if(fpu, pops && !status.unmasked(kInvalid | kDenormal));
 }
 
 void move_if(Cpu& cpu, const Insn& insn, bool wanted) {
@@ -157,7 +155,6 @@ void move_if(Cpu& cpu, const Insn& insn, bool wanted) {
   X87 fpu = x87_start(cpu, insn);
   const unsigned i = x87_index(insn);
   if (missing(fpu, fpu.empty(0) || fpu.empty(i), 0)) return;
-  fpu.condition(kX87C1, 0);
   if (cpu.flags.condition(kCondition[x87_digit(insn) & 3]) == wanted) fpu.set(0, fpu.st(i));
 }
 

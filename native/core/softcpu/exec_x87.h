@@ -40,7 +40,7 @@ bool x87_deliver(X87& fpu, unsigned to, const F80& result, const softfloat::Floa
   X(comi) X(ucomi) X(comip) X(ucomip) X(cmov) X(cmovn) X(tst) X(xam) \
   X(chs) X(fabs) X(sqrt) X(rndint) X(scale) X(xtract) X(prem) X(prem1) \
   X(ld_m32) X(ld_m64) X(ld_m80) X(ld_st) X(ld_constant) X(ild_i16) X(ild_i32) X(ild_i64) X(bld) \
-  X(st_m32) X(st_m64) X(stp_m80) X(st_st) X(stp_st) X(ist_i16) X(ist_i32) X(istp_i64) \
+  X(st_m32) X(st_m64) X(stp_m80) X(st_st) X(stp_st) X(stp_st1) X(ist_i16) X(ist_i32) X(istp_i64) \
   X(isttp_i16) X(isttp_i32) X(isttp_i64) X(bstp) \
   X(xch) X(nop) X(control_nop) X(free) X(freep) X(incstp) X(decstp) X(clex) X(init) X(wait) \
   X(ldcw) X(stcw) X(stsw_m) X(stsw_ax) X(stenv) X(ldenv) X(save) X(rstor) X(fxsave) X(fxrstor) \

@@ -139,7 +139,6 @@ void bld(Cpu& cpu, const Insn& insn) {
 void ld_st(Cpu& cpu, const Insn& insn) {
   X87 fpu = x87_start(cpu, insn);
   const unsigned i = x87_index(insn);
-  if (!fpu.empty(7)) return push_value(fpu, kIndefinite80);
   if (fpu.empty(i)) {
     if (fpu.underflow()) fpu.push(kIndefinite80);
     return;
@@ -208,6 +207,13 @@ void isttp_i64(Cpu& cpu, const Insn& insn) { store_integer<std::int64_t>(cpu, in
 
 void st_st(Cpu& cpu, const Insn& insn) { store_register(cpu, insn, digit_pops(insn)); }
 void stp_st(Cpu& cpu, const Insn& insn) { store_register(cpu, insn, true); }
+// The form of D9 does not mind an empty ST(0): it only pops it.
+void stp_st1(Cpu& cpu, const Insn& insn) {
+  X87 fpu = x87_start(cpu, insn);
+  fpu.condition(kX87C1, 0);
+  if (!fpu.empty(0)) fpu.set(x87_index(insn), fpu.st(0));
+  fpu.pop();
+}
 
 void xch(Cpu& cpu, const Insn& insn) {
   X87 fpu = x87_start(cpu, insn);
@@ -224,9 +230,14 @@ void xch(Cpu& cpu, const Insn& insn) {
 
 void nop(Cpu& cpu, const Insn& insn) { x87_start(cpu, insn); }
 
-void free(Cpu& cpu, const Insn& insn) { x87_start(cpu, insn).release(x87_index(insn)); }
+void free(Cpu& cpu, const Insn& insn) {
+  X87 fpu = x87_start(cpu, insn);
+  fpu.condition(kX87C1, 0);
+  fpu.release(x87_index(insn));
+}
 void freep(Cpu& cpu, const Insn& insn) {
   X87 fpu = x87_start(cpu, insn);
+  fpu.condition(kX87C1, 0);
   fpu.release(x87_index(insn));
   fpu.pop();
 }

@@ -41,7 +41,7 @@ void remainder(Cpu& cpu, const Insn& insn, Quotient kind) {
   FloatStatus status = fpu.begin();
   const Remainder result = f80_remainder(fpu.operand(0), fpu.operand(1), kind, status);
   if (!x87_deliver(fpu, 0, result.value, status)) return;
-  if ((status.flags & kInvalid) != 0) return;
+  if (!result.computed) return;
   const unsigned q = result.quotient;
   fpu.condition(kX87Conditions, ((q & 4) != 0 ? kX87C0 : 0u) | ((q & 2) != 0 ? kX87C3 : 0u) |
                                     ((q & 1) != 0 ? kX87C1 : 0u) |

@@ -47,6 +47,9 @@ class X87 {
   // Clears C1, as every instruction does that may set it, and gives the control word's wishes.
   softfloat::FloatStatus begin() {
     condition(kX87C1, 0);
+    return wishes();
+  }
+  softfloat::FloatStatus wishes() const {
     softfloat::FloatStatus status;
     status.rounding = static_cast<softfloat::Rounding>(state_.control >> 10 & 3);
     status.masks = state_.control & softfloat::kAllFlags;

@@ -43,6 +43,10 @@ F80 overflow(bool sign, Rounded unbounded, FloatStatus& status) {
   if (stops(kOverflow, status)) {
     unbounded.exponent -= kExponentAdjust;
     if (unbounded.exponent <= kMaxExponent) return deliver(sign, unbounded, status);
+    // Only FSCALE's results can be so far out that moving the exponent does not help.
+    stops(kInexact, status);
+    status.rounded_up = true;
+    return infinity(sign);
   }
   stops(kInexact, status);
   status.rounded_up = overflows_to_infinity(sign, status.rounding);
@@ -50,7 +54,6 @@ F80 overflow(bool sign, Rounded unbounded, FloatStatus& status) {
   return make(sign, kInfinityExponent - 1, ~0ull << (64 - status.precision));
 }
 
-// Only FSCALE's results can be so small that moving the exponent does not help.
 F80 unmasked_underflow(bool sign, Rounded unbounded, FloatStatus& status) {
   stops(kUnderflow, status);
   unbounded.exponent += kExponentAdjust;
@@ -195,9 +198,10 @@ F80 f80_round(const Parts& a, FloatStatus& status) {
   if (a.kind == Kind::kInfinity) return infinity(a.sign);
   if (stops(denormals(a, a), status)) return {};
   const Integral integral = to_integral(a, status.rounding);
-  status.rounded_up = integral.up;
   if (integral.inexact) stops(kInexact, status);
-  return finish_full(widen(integral.value), status);
+  result = finish_full(widen(integral.value), status);
+  status.rounded_up = integral.up;
+  return result;
 }
 
 F80 f80_scale(const Parts& a, const Parts& b, FloatStatus& status) {
@@ -286,6 +290,7 @@ Remainder divide_finite(const Parts& a, const Parts& b, Quotient kind, FloatStat
   if (difference >= 64) {
     // Between 32 and 63 bits of the quotient at once, so that what is left lines up with 32.
     const std::int32_t bits = (difference & 31) | 32;
+    result.computed = true;
     result.complete = false;
     result.value = finish_full(
         reduce(a, b, static_cast<unsigned>(bits), difference - bits).left, status);
@@ -295,6 +300,7 @@ Remainder divide_finite(const Parts& a, const Parts& b, Quotient kind, FloatStat
   if (difference >= 0) step = reduce(a, b, static_cast<unsigned>(difference), 0);
   if (kind == Quotient::kNearest) to_nearest(b, step);
   if (step.left.significand == 0) step.left.sign = a.sign;
+  result.computed = true;
   result.quotient = step.quotient & 7;
   result.value = finish_full(step.left, status);
   return result;
@@ -307,8 +313,9 @@ Remainder f80_remainder(const Parts& a, const Parts& b, Quotient kind, FloatStat
   if (special(a, b, result.value, status)) return result;
   if (a.kind == Kind::kInfinity || b.kind == Kind::kZero) return {.value = invalid80(status)};
   if (stops(denormals(a, b), status)) return {};
-  if (a.kind == Kind::kZero) return {.value = zero(a.sign)};
-  if (b.kind == Kind::kInfinity) return {.value = finish_full(widen(a), status)};
+  if (a.kind == Kind::kZero) return {.value = zero(a.sign), .computed = true};
+  if (b.kind == Kind::kInfinity)
+    return {.value = finish_full(widen(a), status), .computed = true};
   return divide_finite(a, b, kind, status);
 }
 

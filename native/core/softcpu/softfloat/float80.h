@@ -37,6 +37,7 @@ struct Remainder {
   F80 value;
   std::uint8_t quotient = 0;  // its low three bits
   bool complete = true;
+  bool computed = false;  // the operands were valid and no NaNs
 };
 enum class Quotient : std::uint8_t { kTruncated, kNearest };
 Remainder f80_remainder(const Parts& a, const Parts& b, Quotient kind, FloatStatus& status);
