@@ -26,13 +26,12 @@ class ScriptedVcpu final : public Vcpu {
       if (const auto exit = signalled()) return *exit;
       if (state_.activity == Activity::kHalted && !wakes()) return Exit::kHalted;
       state_.activity = Activity::kRunning;
-      if (state_.rip >= script_.size()) {
+      if (state_.instructions >= script_.size()) {
         state_.rflags = 2;
         state_.activity = Activity::kHalted;
         return Exit::kHalted;
       }
-      const ScriptStep& step = script_[static_cast<std::size_t>(state_.rip++)];
-      ++state_.instructions;
+      const ScriptStep& step = script_[static_cast<std::size_t>(state_.instructions++)];
       if (const auto exit = step(wiring_.platform, wiring_.index)) {
         if (*exit == Exit::kHalted) state_.activity = Activity::kHalted;
         return *exit;
@@ -40,7 +39,7 @@ class ScriptedVcpu final : public Vcpu {
     }
   }
   CpuState state() const override { return state_; }
-  // RIP counts steps.
+  // The next step is the number of instructions that have retired.
   void set_state(const CpuState& state) override { state_ = state; }
   VcpuCounters counters() const override { return {}; }
 
