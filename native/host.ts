@@ -9,6 +9,14 @@ export interface PeerCredentials {
   readonly pid: number;
 }
 
+export interface Pty {
+  /** The master, non-blocking. */
+  readonly fd: number;
+  /** The terminal itself, in raw mode. */
+  readonly slave: number;
+  readonly path: string;
+}
+
 export interface Received {
   /** Empty at the end of the stream. */
   readonly bytes: Buffer;
@@ -34,6 +42,8 @@ export interface HostFacilities {
   receiveDescriptors(socket: number, most: number): Received | undefined;
   /** systemd's notification protocol ("READY=1"); false where NOTIFY_SOCKET is not set. */
   sdNotify(text: string): boolean;
+  /** Both ends of a new pseudo-terminal. */
+  openPty(): Pty;
   /** launchd's sockets of this job; undefined on other hosts. */
   launchActivateSocket(name: string): number[] | undefined;
 }

@@ -6,6 +6,7 @@
 
 #include "../arguments.h"
 #include "facilities.h"
+#include "pty.h"
 
 namespace hv::addon {
 namespace {
@@ -169,6 +170,17 @@ Value launch_activate_socket(const Info& info) {
   return numbers(info.Env(), fds);
 }
 
+// (): {fd, slave, path}
+Value open_pty(const Info& info) {
+  host::Pty pty;
+  if (const int error = host::open_pty(pty)) return fail(info, error, "posix_openpt");
+  const Napi::Object out = Napi::Object::New(info.Env());
+  out.Set("fd", pty.master);
+  out.Set("slave", pty.slave);
+  out.Set("path", pty.path);
+  return out;
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, Napi::Function function) { exports.Set(name, function); };
   add("lockFile", Napi::Function::New<lock_file>(env));
@@ -181,6 +193,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("receiveDescriptors", Napi::Function::New<receive_descriptors>(env));
   add("sdNotify", Napi::Function::New<sd_notify>(env));
   add("launchActivateSocket", Napi::Function::New<launch_activate_socket>(env));
+  add("openPty", Napi::Function::New<open_pty>(env));
   return exports;
 }
 

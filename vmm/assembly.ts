@@ -1,0 +1,84 @@
+// The devices of one machine, in one explicit list: its order is the order of reset, save and
+// restore, and for PCI functions the order in which BARs are handed out, which guests remember.
+import type { VmDefinition } from "../api-schema/definition.js";
+import { AcpiPmDevice } from "../devices/acpi-pm/adapter.js";
+import { DebugExit } from "../devices/debugexit/model.js";
+import { DeviceSet } from "../devices/device.js";
+import { HOST_BRIDGES, hostBridge } from "../devices/hostbridge/model.js";
+import { I8042Device } from "../devices/i8042/adapter.js";
+import { lpcBridge } from "../devices/lpc/model.js";
+import { IO_WINDOW } from "../devices/pci/address-map.js";
+import { PciBus } from "../devices/pci/bus.js";
+import type { PciFunction } from "../devices/pci/function.js";
+import { gsiOf, type IntxPin, type IntxRouter, pirqOf } from "../devices/pci/routing.js";
+import { PostPorts } from "../devices/post/model.js";
+import { ResetControl } from "../devices/reset/model.js";
+import { TestDevice } from "../devices/testdev/model.js";
+import { COM1, COM2, Uart } from "../devices/uart/adapter.js";
+import type { Machine } from "../native/types.js";
+import type { FirmwareConfig } from "./firmware/index.js";
+import type { Assembled, GuestRequests } from "./machine.js";
+import type { SerialPorts } from "./process/serial.js";
+import { lpcSlotOf, type PlacedDevice } from "./slots.js";
+
+const pinOf = (pin: number): IntxPin => ((pin & 3) + 1) as IntxPin;
+
+/** The machine's INTx wiring in the firmware tables' terms: pins from 0 for INTA. */
+export const routing: Pick<FirmwareConfig, "gsiOf" | "pirqOf"> = {
+  gsiOf: (slot, pin) => gsiOf(slot, pinOf(pin)),
+  pirqOf: (slot, pin) => pirqOf(slot, pinOf(pin)),
+};
+
+export interface AssemblyInput {
+  readonly definition: VmDefinition;
+  readonly placed: readonly PlacedDevice[];
+  readonly machine: Machine;
+  readonly serial: Pick<SerialPorts, "com1" | "com2">;
+  readonly requests: GuestRequests;
+}
+
+/** testdev's interrupt lines lie where I/O BARs would begin. */
+const TESTDEV_PORTS = 0x100;
+
+export function assemble(input: AssemblyInput): Assembled {
+  const { definition, placed, machine, requests } = input;
+  const devices = new DeviceSet();
+  const resetRequested = (): void => requests.reset();
+  const resetControl = devices.add(new ResetControl({ resetRequested }));
+  const ioFrom = IO_WINDOW.base + (definition.testdev ? TESTDEV_PORTS : 0);
+  const pci = devices.add(new PciBus(machine, { resetControl, ioFrom }));
+  for (const [index, { type, address }] of placed.entries()) {
+    const { bus, slot, function: fn } = address;
+    const device = pciFunction(type, index, pci.router);
+    pci.add({ bus, slot, fn }, device);
+    devices.add(device);
+  }
+  const pm = devices.add(new AcpiPmDevice(machine, { powerOff: () => requests.powerOff() }));
+  const setA20 = (open: boolean): void => machine.setA20(open);
+  devices.add(new I8042Device(machine, { setA20, resetRequested }));
+  devices.add(new PostPorts(machine));
+  if (lpcSlotOf(placed) !== undefined) addLpcDevices(devices, input);
+  return {
+    devices,
+    pressPowerButton: () => pm.press(),
+    get acpiEnabled() {
+      return pm.acpiEnabled;
+    },
+  };
+}
+
+function pciFunction(type: PlacedDevice["type"], index: number, router: IntxRouter): PciFunction {
+  if (type === "lpc") return lpcBridge(router);
+  if (type in HOST_BRIDGES) return hostBridge(`hostbridge${index}`, type);
+  throw new Error(`no such PCI device: ${type}`);
+}
+
+function addLpcDevices(devices: DeviceSet, input: AssemblyInput): void {
+  const { definition, machine, serial, requests } = input;
+  devices.add(new Uart(machine, { ...COM1, backend: serial.com1 }));
+  devices.add(new Uart(machine, { ...COM2, backend: serial.com2 }));
+  if (definition.debugexit) {
+    devices.add(new DebugExit(machine, { exit: (status) => requests.debugExit(status) }));
+  }
+  if (definition.testdev) devices.add(new TestDevice(machine));
+}

@@ -1,0 +1,131 @@
+// From a definition to a machine that stands ready: every check that can be made without running
+// anything is made here, the cheap ones first.
+import type { VmDefinition } from "../api-schema/definition.js";
+import { reasonOf, VmError } from "../api-schema/errors.js";
+import type { Machine, MachineOptions } from "../native/types.js";
+import { assemble, routing } from "./assembly.js";
+import { type FirmwareTables, firmwareTables } from "./firmware/index.js";
+import { lowMemoryOf, pciMem64For } from "./layout.js";
+import { type BootImages, openImages } from "./loaders/index.js";
+import { VirtualMachine } from "./machine.js";
+import type { SerialPorts } from "./process/serial.js";
+import { lpcSlotOf, type PlacedDevice, placeDevices } from "./slots.js";
+import { readState, type SavedMachine } from "./state-folder.js";
+
+export interface BuildOptions {
+  readonly createMachine: (options: MachineOptions) => Machine;
+  /** Opened once the rest of the definition has been found good. */
+  readonly openSerial: () => Promise<SerialPorts>;
+  readonly onReset: "restart" | "exit";
+  readonly restore?: string | undefined;
+}
+
+export interface BuiltVm {
+  readonly vm: VirtualMachine;
+  readonly serial: SerialPorts;
+}
+
+export async function buildVm(definition: VmDefinition, options: BuildOptions): Promise<BuiltVm> {
+  const placed = placeDevices(definition.devices);
+  checkSerial(definition, placed);
+  const restore = options.restore === undefined ? undefined : savedFor(definition, options.restore);
+  const firmware = firmwareFor(definition, placed);
+  const images = openImages(definition.boot);
+  try {
+    images.plan({ memory: definition.memory, low: lowMemoryOf(definition.memory) });
+    const machine = createMachine(definition, options);
+    try {
+      return await finish(definition, options, { placed, firmware, images, machine, restore });
+    } catch (error) {
+      await machine.destroy();
+      throw error;
+    }
+  } catch (error) {
+    images.close();
+    throw error;
+  }
+}
+
+interface Prepared {
+  readonly placed: readonly PlacedDevice[];
+  readonly firmware: FirmwareTables;
+  readonly images: BootImages;
+  readonly machine: Machine;
+  readonly restore: { readonly folder: string; readonly saved: SavedMachine } | undefined;
+}
+
+async function finish(
+  definition: VmDefinition,
+  { openSerial, onReset }: BuildOptions,
+  { placed, firmware, images, machine, restore }: Prepared,
+): Promise<BuiltVm> {
+  const serial = await openSerial();
+  const vm = new VirtualMachine({
+    definition,
+    machine,
+    images,
+    firmware,
+    onReset,
+    restore,
+    assemble: (requests) => assemble({ definition, placed, machine, serial, requests }),
+  });
+  return { vm, serial };
+}
+
+/** A serial port or one of the LPC bus's small devices without the bridge that they sit behind. */
+function checkSerial(definition: VmDefinition, placed: readonly PlacedDevice[]): void {
+  if (lpcSlotOf(placed) !== undefined) return;
+  const { com1, com2 } = definition.serial;
+  const wanted = [
+    com1.backend !== "none" && "COM1",
+    com2.backend !== "none" && "COM2",
+    definition.debugexit && "debugexit",
+    definition.testdev && "testdev",
+  ].find((name) => name !== false);
+  if (wanted !== undefined) throw new VmError("SERIAL_NEEDS_LPC", [wanted]);
+}
+
+function firmwareFor(definition: VmDefinition, placed: readonly PlacedDevice[]): FirmwareTables {
+  const config = {
+    cpus: definition.cpus,
+    memory: definition.memory,
+    uuid: definition.uuid,
+    pciMemory64: pciMem64For(definition.memory),
+    lpcSlot: lpcSlotOf(placed),
+    ...routing,
+  };
+  return firmwareTables(config, definition.firmware);
+}
+
+function createMachine(definition: VmDefinition, options: BuildOptions): Machine {
+  const { firmware } = definition;
+  try {
+    return options.createMachine({
+      cpus: definition.cpus,
+      memory: definition.memory,
+      accelerator: definition.accelerator,
+      x2apic: firmware.x2apic,
+      strictIo: firmware.strictIo,
+      ignoreUnknownMsrs: firmware.ignoreUnknownMsrs,
+      rtcUtc: firmware.rtc === "utc",
+    });
+  } catch (error) {
+    throw new VmError("MACHINE_FAILED", [reasonOf(error)], { cause: error });
+  }
+}
+
+/** What a saved state fixes: memory that was seen, CPUs that run, devices that guests hold. */
+function savedFor(definition: VmDefinition, folder: string): NonNullable<Prepared["restore"]> {
+  const saved = readState(folder);
+  const same = (what: string, was: unknown, is: unknown): void => {
+    const [a, b] = [JSON.stringify(was), JSON.stringify(is)];
+    if (a !== b) throw new VmError("STATE_MISMATCH", [what, a, b]);
+  };
+  same("memory", saved.definition.memory, definition.memory);
+  same("cpus", saved.definition.cpus, definition.cpus);
+  same("devices", saved.definition.devices, definition.devices);
+  same("debugexit", saved.definition.debugexit, definition.debugexit);
+  same("testdev", saved.definition.testdev, definition.testdev);
+  same("firmware", saved.definition.firmware, definition.firmware);
+  return { folder, saved };
+}

@@ -1,0 +1,94 @@
+// The life of a VM process: lock, launch file, machine, socket, run, last status, end. What it
+// needs of the host and of the native core is handed in: main.ts has the real ones.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { asVmError, reasonOf, VmError } from "../../api-schema/errors.js";
+import { parse } from "../../api-schema/validate.js";
+import { LaunchFile, runtimeFiles } from "../../api-schema/vm-process.js";
+import type { VmStatus } from "../../api-schema/vm-rpc.js";
+import { ConsoleLog } from "../../devices/serial/console-log.js";
+import type { Pty } from "../../devices/serial/pty.js";
+import type { Machine, MachineOptions } from "../../native/types.js";
+import { type BuiltVm, buildVm } from "../build.js";
+import { type TryLock, takeLock } from "./lock.js";
+import { openSerial } from "./serial.js";
+import { checkSocketPath, RpcServer } from "./server.js";
+import { handleSignals } from "./signals.js";
+import { StatusWriter } from "./status-file.js";
+
+export interface ProcessHost {
+  readonly tryLock: TryLock;
+  readonly openPty: () => Pty;
+  readonly createMachine: (options: MachineOptions) => Machine;
+  readonly version: string;
+}
+
+/** Resolves with the exit status of the process. */
+export async function runProcess(folder: string, host: ProcessHost): Promise<number> {
+  const socket = join(folder, runtimeFiles.socket);
+  checkSocketPath(socket);
+  takeLock(join(folder, runtimeFiles.lock), host.tryLock);
+  const launch = readLaunch(join(folder, runtimeFiles.launch));
+  const statusFile = new StatusWriter(join(folder, runtimeFiles.status), launch.nonce);
+  let built: BuiltVm;
+  try {
+    built = await build(folder, launch, host);
+  } catch (error) {
+    statusFile.write(startFailed(error));
+    throw error;
+  }
+  const { vm } = built;
+  vm.onStatus((status) => statusFile.write(status));
+  statusFile.write(vm.status);
+  const { nonce } = launch;
+  const console = built.serial.console;
+  const server = new RpcServer(socket, { vm, console, nonce, version: host.version });
+  await server.listen();
+  const ignore = handleSignals(vm);
+  // A start that fails ends the VM, which status.json and every client are told.
+  if (launch.start) vm.start().catch((error: unknown) => tell(error));
+  const last = await vm.ended;
+  await sleep(launch.linger * 1000);
+  server.close();
+  ignore();
+  return last.exitStatus ?? 0;
+}
+
+export const tell = (error: unknown): void => {
+  const { code, message } = asVmError(error);
+  process.stderr.write(`${new Date().toISOString()} ${code} ${message}\n`);
+};
+
+function readLaunch(path: string): LaunchFile {
+  try {
+    return parse(LaunchFile, JSON.parse(readFileSync(path, "utf8")), "launch");
+  } catch (error) {
+    throw new VmError("LAUNCH_INVALID", [path, reasonOf(error)], { cause: error });
+  }
+}
+
+function build(folder: string, launch: LaunchFile, host: ProcessHost): Promise<BuiltVm> {
+  const { definition, onReset, restore } = launch;
+  const logPath = launch.console.file ?? join(folder, runtimeFiles.console);
+  return buildVm(definition, {
+    createMachine: host.createMachine,
+    onReset,
+    restore,
+    openSerial: () =>
+      openSerial(definition.serial, {
+        openLog: () => new ConsoleLog(logPath, launch.console.limit),
+        openPty: host.openPty,
+        onPty: (port, path) => process.stdout.write(`${port} connected to ${path}\n`),
+      }),
+  });
+}
+
+const startFailed = (error: unknown): VmStatus => ({
+  state: "failed",
+  generation: 1,
+  reason: "start failed",
+  exitStatus: 1,
+  detail: asVmError(error).message,
+  resets: 0,
+});

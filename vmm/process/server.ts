@@ -1,0 +1,194 @@
+// The Unix socket of a VM process: who connects, and what each method does with the VM.
+import { chmodSync, rmSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { reasonOf, VmError } from "../../api-schema/errors.js";
+import {
+  MAX_SOCKET_PATH,
+  VM_PROTOCOL,
+  type VmMethod,
+  type VmParams,
+  type VmResult,
+} from "../../api-schema/vm-rpc.js";
+import type { ConsoleBackend } from "../../devices/serial/console.js";
+import type { ConsoleLog } from "../../devices/serial/console-log.js";
+import type { VirtualMachine } from "../machine.js";
+import { Connection } from "./connection.js";
+
+const MAX_CLIENTS = 64;
+/** Console output that may wait for a follower before it is dropped. */
+export const MAX_CONSOLE_BACKLOG = 1024 * 1024;
+
+export interface Served {
+  readonly vm: VirtualMachine;
+  readonly console: ConsoleBackend | undefined;
+  readonly nonce: string;
+  readonly version: string;
+}
+
+type Handlers = {
+  readonly [M in VmMethod]: (
+    params: VmParams<M>,
+    from: Client,
+  ) => Promise<VmResult<M>> | VmResult<M>;
+};
+
+interface Client {
+  readonly connection: Connection;
+  unfollow: (() => void) | undefined;
+}
+
+export function checkSocketPath(path: string): void {
+  const length = Buffer.byteLength(path);
+  if (length > MAX_SOCKET_PATH) throw new VmError("SOCKET_PATH_TOO_LONG", [path, length]);
+}
+
+export class RpcServer {
+  readonly #server: Server;
+  readonly #path: string;
+  readonly #clients = new Set<Client>();
+  readonly #handlers: Handlers;
+
+  constructor(path: string, served: Served) {
+    checkSocketPath(path);
+    this.#path = path;
+    this.#handlers = handlersFor(served);
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+    this.#server.maxConnections = MAX_CLIENTS;
+    served.vm.onStatus((status) => {
+      for (const { connection } of this.#clients) {
+        if (connection.greeted) connection.notify("stateChanged", status);
+      }
+    });
+  }
+
+  /** Who holds the lock may take away a socket that another left behind. */
+  listen(): Promise<void> {
+    rmSync(this.#path, { force: true });
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", (error) =>
+        reject(new VmError("LAUNCH_INVALID", [this.#path, reasonOf(error)], { cause: error })),
+      );
+      this.#server.listen(this.#path, () => {
+        chmodSync(this.#path, 0o600);
+        resolve();
+      });
+    });
+  }
+
+  close(): void {
+    this.#server.close();
+    for (const { connection } of this.#clients) connection.close();
+    rmSync(this.#path, { force: true });
+  }
+
+  #accept(socket: Socket): void {
+    const client: Client = {
+      connection: new Connection(socket, (method, params) => this.#answer(method, params, client)),
+      unfollow: undefined,
+    };
+    this.#clients.add(client);
+    socket.on("close", () => {
+      client.unfollow?.();
+      this.#clients.delete(client);
+    });
+  }
+
+  #answer(method: VmMethod, params: unknown, from: Client): unknown {
+    // The connection has checked the parameters against this method's schema.
+    const handler = this.#handlers[method] as (params: unknown, from: Client) => unknown;
+    return handler(params, from);
+  }
+}
+
+const OUTPUT_CHUNK = 64 * 1024;
+
+function sendOutput(client: Client, offset: number, bytes: Uint8Array): void {
+  const { connection } = client;
+  if (connection.backlog > MAX_CONSOLE_BACKLOG) {
+    client.unfollow?.();
+    client.unfollow = undefined;
+    connection.drop("consoleDropped", { offset, reason: "the reader is too slow" });
+    return;
+  }
+  for (let at = 0; at < bytes.length; at += OUTPUT_CHUNK) {
+    const data = base64(bytes.subarray(at, at + OUTPUT_CHUNK));
+    connection.notify("consoleData", { offset: offset + at, data });
+  }
+}
+
+const base64 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+
+function followConsole(console: ConsoleBackend, follow: boolean, client: Client): { end: number } {
+  client.unfollow?.();
+  client.unfollow = follow
+    ? console.follow((offset, bytes) => sendOutput(client, offset, bytes))
+    : undefined;
+  return { end: console.log.end };
+}
+
+function needConsole(console: ConsoleBackend | undefined): ConsoleBackend {
+  if (console === undefined) throw new VmError("CONSOLE_NONE");
+  return console;
+}
+
+const readLog = (
+  log: ConsoleLog,
+  { offset, length }: VmParams<"consoleRead">,
+): VmResult<"consoleRead"> => {
+  const found = log.read(offset, length);
+  return {
+    offset: found.offset,
+    data: base64(found.bytes),
+    start: found.first,
+    end: found.end,
+  };
+};
+
+function handlersFor({ vm, console, nonce, version }: Served): Handlers {
+  const { name, uuid } = vm.definition;
+  return {
+    hello({ protocol }, { connection }) {
+      if (protocol !== VM_PROTOCOL) throw new VmError("PROTOCOL_MISMATCH", [VM_PROTOCOL, protocol]);
+      connection.greeted = true;
+      return { protocol: VM_PROTOCOL, version, pid: process.pid, nonce, name, uuid };
+    },
+    state: () => ({
+      status: vm.status,
+      accelerator: vm.accelerator,
+      guestTime: vm.guestTime,
+      acpiEnabled: vm.acpiEnabled,
+      consoleEnd: console?.log.end ?? 0,
+    }),
+    start: () => vm.start(),
+    powerButton: () => vm.powerButton(),
+    shutdown: ({ timeout }) => vm.shutdown(timeout),
+    reset: () => vm.reset(),
+    stop: () => vm.stop(),
+    pause: () => vm.pause(),
+    resume: () => vm.resume(),
+    consoleRead: (params) => readLog(needConsole(console).log, params),
+    consoleWrite: ({ data }) => ({
+      accepted: needConsole(console).send(Buffer.from(data, "base64")),
+    }),
+    consoleFollow: ({ follow }, client) => followConsole(needConsole(console), follow, client),
+    statistics: () => statisticsOf(vm),
+    registers: ({ vcpu }) => {
+      const { version: of, state } = vm.registers(vcpu);
+      return { version: of, state: state as Record<string, unknown> };
+    },
+    saveState: async ({ directory }) => ({ bytes: await vm.saveState(directory) }),
+  };
+}
+
+function statisticsOf(vm: VirtualMachine): VmResult<"statistics"> {
+  const { user, system } = process.cpuUsage();
+  const { vcpus, bus } = vm.statistics();
+  return {
+    cpuUser: user / 1e6,
+    cpuSystem: system / 1e6,
+    guestTime: vm.guestTime,
+    vcpus: vcpus.map((counters) => ({ ...counters })),
+    bus: { ...bus },
+  };
+}
