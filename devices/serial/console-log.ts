@@ -42,6 +42,12 @@ interface Segment {
   readonly start: number;
 }
 
+interface OpenSegment {
+  readonly path: string;
+  readonly fd: number;
+  size: number;
+}
+
 export interface ConsoleRead {
   /** Where `bytes` begin: the offset asked for, or the next one that is kept. */
   readonly offset: number;
@@ -106,7 +112,10 @@ export function readConsoleLog(base: string, offset: number, max: number): Conso
   for (;;) {
     const segments = listSegments(base);
     const { first, end } = extent(segments);
-    const segment = segments.find(({ path, start }) => start + sizeOf(path) > offset);
+    const segment = segments.find(({ path, start }) => {
+      const size = sizeOf(path);
+      return size > 0 && start + size > offset;
+    });
     if (segment === undefined) return { offset: end, bytes: new Uint8Array(0), first, end };
     const from = Math.max(offset, segment.start);
     const bytes = readSegment(segment, from, max);
@@ -117,7 +126,7 @@ export function readConsoleLog(base: string, offset: number, max: number): Conso
 
 /** The places where output was lost, oldest first. */
 export function consoleGaps(base: string): ConsoleGap[] {
-  const segments = listSegments(base);
+  const segments = listSegments(base).filter(({ path }) => sizeOf(path) > 0);
   return segments.slice(1).flatMap(({ start }, index) => {
     const before = segments[index];
     const from = before ? before.start + sizeOf(before.path) : start;
@@ -129,7 +138,7 @@ export class ConsoleLog {
   readonly base: string;
   readonly #half: number;
   readonly #files: LogFiles;
-  #current: { fd: number; size: number } | undefined;
+  #current: OpenSegment | undefined;
   #end: number;
   #lost = 0;
   #failure: string | undefined;
@@ -194,11 +203,11 @@ export class ConsoleLog {
   }
 
   /** The open segment, or a new one that begins at the end. */
-  #segment(): { fd: number; size: number } {
+  #segment(): OpenSegment {
     if (this.#current) return this.#current;
     this.#trim();
     const path = segmentPath(this.base, this.#end);
-    this.#current = { fd: this.#files.open(path), size: sizeOf(path) };
+    this.#current = { path, fd: this.#files.open(path), size: sizeOf(path) };
     return this.#current;
   }
 
@@ -208,7 +217,7 @@ export class ConsoleLog {
     if (current === undefined) return;
     try {
       this.#files.close(current.fd);
-      if (current.size === 0) this.#files.remove(segmentPath(this.base, this.#end));
+      if (current.size === 0) this.#files.remove(current.path);
     } catch (error) {
       this.#failure = error instanceof Error ? error.message : String(error);
     }
