@@ -1,0 +1,145 @@
+// The small languages of bhyve's options: -m, -s, -l and -f, with the original's messages.
+import type { VmDefinition } from "../../api-schema/definition.js";
+import { UsageError } from "./getopt.js";
+
+const EX_USAGE = 64;
+const MIB = 2n ** 20n;
+const UNITS = "bkmgtpe";
+
+const notBuilt = (name: string): UsageError => new UsageError(`not built yet: ${name}`);
+
+/**
+ * strtoul with base 0, then a unit of which one letter counts. A bare number below 1 MiB is in MiB.
+ * Zero and what no host has are for the machine to refuse.
+ */
+export function parseMemory(text: string): number {
+  const match = /^\s*\+?(0x[0-9a-f]+|[0-9]+)?(.*)$/is.exec(text);
+  const digits = match?.[1] ?? "0";
+  const unit = (match?.[2] ?? "").charAt(0).toLowerCase();
+  const octal = /^0[0-7]+$/.test(digits);
+  const invalid = new UsageError(`invalid memsize '${text}'`, EX_USAGE);
+  if (/^0[0-9]+$/.test(digits) && !octal) throw invalid;
+  const number = BigInt(octal ? `0o${digits.slice(1)}` : digits);
+  const shift = unit === "" ? 0 : UNITS.indexOf(unit);
+  if (shift < 0) throw invalid;
+  const bare = unit === "" && number < MIB;
+  const bytes = bare ? number * MIB : number << BigInt(10 * shift);
+  if (bytes >= 2n ** 64n) throw invalid;
+  return Number(bytes);
+}
+
+/** atoi. */
+export const parseCount = (text: string): number => {
+  const match = /^\s*([+-]?[0-9]+)/.exec(text);
+  return match === null ? 0 : Number(match[1]);
+};
+
+type Device = VmDefinition["devices"][number];
+const BUILT = ["hostbridge", "amd_hostbridge", "lpc"] as const;
+const LATER = [
+  "uart",
+  "dummy",
+  "virtio-blk",
+  "virtio-net",
+  "virtio-tap",
+  "virtio-vpnkit",
+  "virtio-rnd",
+  "virtio-9p",
+  "virtio-sock",
+  "ahci-hd",
+  "ahci-cd",
+  "e1000",
+  "fbuf",
+];
+
+/** sscanf("%d:%d:%d"), then two numbers, then one; what follows is ignored. */
+function parseAddress(text: string): readonly [number, number, number] {
+  const number = "\\s*([+-]?[0-9]+)";
+  const three = new RegExp(`^${number}:${number}:${number}`).exec(text);
+  const two = new RegExp(`^${number}:${number}`).exec(text);
+  const one = new RegExp(`^${number}`).exec(text);
+  const found = (three ?? two ?? one)?.slice(1).map(Number);
+  const [bus = -1, slot = -1, fn = -1] =
+    found === undefined ? [] : found.length === 3 ? found : [0, found[0], found[1] ?? 0];
+  const good = bus >= 0 && bus <= 255 && slot >= 0 && slot <= 31 && fn >= 0 && fn <= 7;
+  if (!good) throw new UsageError(`Invalid PCI slot info field "${text}"`);
+  return [bus, slot, fn];
+}
+
+export function parseSlotOption(text: string, taken: readonly Device[]): Device {
+  const comma = text.indexOf(",");
+  if (comma < 0) throw new UsageError(`Invalid PCI slot info field "${text}"`);
+  const [bus, slot, fn] = parseAddress(text.slice(0, comma));
+  const [name = ""] = text.slice(comma + 1).split(",");
+  const address = `${bus}:${slot}:${fn}`;
+  if (taken.some((device) => device.slot === address)) {
+    throw new UsageError(`pci slot ${slot}:${fn} already occupied!`);
+  }
+  if (LATER.includes(name)) throw notBuilt(name);
+  const type = BUILT.find((one) => one === name);
+  if (type === undefined) {
+    throw new UsageError(`pci slot ${slot}:${fn}: unknown device "${name}"`);
+  }
+  return { slot: address, type };
+}
+
+type SerialPort = VmDefinition["serial"]["com1"];
+
+export type LpcOption =
+  | { readonly port: "com1" | "com2"; readonly backend: SerialPort }
+  | { readonly device: "debugexit" | "testdev" };
+
+export function parseLpcOption(text: string): LpcOption {
+  const [name = "", ...rest] = text.split(",");
+  const lower = name.toLowerCase();
+  if (lower === "com1" || lower === "com2") {
+    return { port: lower, backend: parseBackend(rest.join(","), name.toUpperCase()) };
+  }
+  if ((lower === "debugexit" || lower === "testdev") && rest.length === 0) return { device: lower };
+  if (lower === "bootrom") throw notBuilt("bootrom");
+  throw new UsageError(`invalid lpc device configuration '${text}'`, EX_USAGE);
+}
+
+function parseBackend(text: string, port: string): SerialPort {
+  const [kind = "", ...rest] = text.split("=");
+  const path = rest.length === 0 ? {} : { path: rest.join("=") };
+  if (text === "" || text === "null") return { backend: "none" };
+  if (text === "stdio") return { backend: "stdio" };
+  if (kind === "autopty") return { backend: "pty", ...path };
+  if (kind === "file" || kind === "socket") return { backend: kind, ...path };
+  if (kind === "log" || kind === "asl") throw notBuilt(`the serial backend ${kind}`);
+  throw new UsageError(`Unable to initialize backend '${text}' for LPC device ${port}`);
+}
+
+export type Firmware = VmDefinition["boot"];
+
+const FORMS = [
+  "-f: needs one of",
+  "  kexec,KERNEL[,INITRD[,CMDLINE]]",
+  "  multiboot,KERNEL[,MODULE[;ARGS][:MODULE[;ARGS]]...[,CMDLINE]]",
+].join("\n");
+
+const given = <K extends string>(key: K, value: string | undefined): { [P in K]?: string } =>
+  value === undefined || value === "" ? {} : ({ [key]: value } as { [P in K]?: string });
+
+export function parseFirmware(text: string): Firmware {
+  const [kind = "", file = "", second, ...last] = text.split(",");
+  const cmdline = last.length === 0 ? undefined : last.join(",");
+  if (kind.startsWith("fbsd") || kind.startsWith("bootrom")) {
+    throw notBuilt(kind.startsWith("fbsd") ? "fbsd" : "bootrom");
+  }
+  if (file === "") throw new UsageError(FORMS);
+  if (kind.startsWith("kexec")) {
+    const initrd = given("initrd", second);
+    return { kind: "linux", kernel: file, ...initrd, ...given("cmdline", cmdline) };
+  }
+  if (!kind.startsWith("multiboot")) throw new UsageError(FORMS);
+  const modules = second === undefined || second === "" ? [] : second.split(":").map(parseModule);
+  return { kind: "multiboot", kernel: file, modules, ...given("cmdline", cmdline) };
+}
+
+function parseModule(text: string): { file: string; args?: string } {
+  const [file = "", ...args] = text.split(";");
+  if (file === "") throw new UsageError(FORMS);
+  return { file, ...given("args", args.length === 0 ? undefined : args.join(";")) };
+}

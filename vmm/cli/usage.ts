@@ -1,0 +1,50 @@
+import { VERSION } from "../version.js";
+
+export const USAGE = `Usage: xhyve [-ACeHhPuvwxY] [-c vcpus] [-F pidfile] [-l lpc] [-m mem] [-s pci] [-U uuid]
+             [--accel auto|soft] [--reboot] [--json-events file] -f fw
+       xhyve --restore folder [--reboot] [--json-events file]
+
+  -A       ACPI tables
+  -c N     number of vCPUs, 1 to 64 (1)
+  -e       an access that no device answers ends the VM
+  -f FW    firmware: kexec,KERNEL[,INITRD[,CMDLINE]]
+           or multiboot,KERNEL[,MODULE[;ARGS][:MODULE[;ARGS]]...[,CMDLINE]]
+  -F FILE  write the process id to a new file, removed at the end
+  -h       this text
+  -l LPC   com1|com2[,stdio|autopty[=LINK]|file=FILE|socket=FILE|null], debugexit, testdev
+  -m SIZE  memory: MiB, or with a unit b, k, m, g, t (256)
+  -s PCI   [[BUS:]SLOT[:FUNC]],DEVICE with DEVICE hostbridge, amd_hostbridge or lpc
+  -u       the RTC keeps UTC (else local time)
+  -U UUID  of the guest
+  -v       version
+  -w       unknown MSRs read 0 and swallow writes
+  -x       local APICs start in x2APIC mode
+  -Y       no MP table
+  -C -H -P accepted for the original's sake
+  --accel NAME        auto (default), soft, kvm or hvf
+  --reboot            a guest's reset restarts it here instead of exiting with 0
+  --json-events FILE  append a line of JSON for every change of state
+  --restore FOLDER    go on from a saved state
+  --help              this text and examples
+
+Exit status: 0 guest reset, 1 guest power-off (and errors before the start), 2 guest halt,
+3 triple fault, 64 bad -m or -l, 100 stopped, 128+N ended by signal N.
+`;
+
+export const EXAMPLES = `
+Examples:
+  A Linux kernel to a shell on this terminal:
+    xhyve -A -m 512M -c 2 -s 0:0,hostbridge -s 31,lpc -l com1,stdio \\
+      -f kexec,vmlinuz,initrd.gz,"console=ttyS0"
+  The console on a pseudo-terminal, with a name to find it by:
+    xhyve -A -m 1G -s 0:0,hostbridge -s 31,lpc -l com1,autopty=/tmp/vm-console \\
+      -f kexec,vmlinuz,initrd.gz,"console=ttyS0"
+  A Multiboot kernel that ends the VM with a status of its own:
+    xhyve -s 31,lpc -l com1,stdio -l debugexit -f multiboot,kernel.elf
+`;
+
+export const versionText = (): string => `xhyve: ${VERSION}
+
+xhyve runs one virtual machine in the foreground: bhyve's machine over Hypervisor.framework,
+KVM or a software CPU. It is part of xhyved.
+`;
