@@ -129,12 +129,19 @@ struct Shift {
   };
 };
 
-// With 16 bits and a count above 16 (undefined) the destination follows the source once more.
+// With 16 bits and a count above 16 (undefined) the source follows itself and CF is 0, as AMD's
+// CPUs do.
+template <class Operation, class T>
+T past_end(LazyFlags& flags, T b, unsigned count) {
+  const T r = Operation::template apply<T>(flags, b, b, count - kBits<T>);
+  flags.set_cf(false);
+  return r;
+}
 struct Left {
   template <class T>
   static T apply(LazyFlags& flags, T a, T b, unsigned count) {
     if (count == 0) return a;
-    if (count > kBits<T>) return apply<T>(flags, b, a, count - kBits<T>);
+    if (count > kBits<T>) return past_end<Left>(flags, b, count);
     const bool cf = (a >> (kBits<T> - count) & 1) != 0;
     const T high = count < kBits<T> ? static_cast<T>(a << count) : T{0};
     const T r = static_cast<T>(high | b >> (kBits<T> - count));
@@ -146,7 +153,7 @@ struct Right {
   template <class T>
   static T apply(LazyFlags& flags, T a, T b, unsigned count) {
     if (count == 0) return a;
-    if (count > kBits<T>) return apply<T>(flags, b, a, count - kBits<T>);
+    if (count > kBits<T>) return past_end<Right>(flags, b, count);
     const bool cf = (a >> (count - 1) & 1) != 0;
     const T low = count < kBits<T> ? static_cast<T>(a >> count) : T{0};
     const T r = static_cast<T>(low | b << (kBits<T> - count));
