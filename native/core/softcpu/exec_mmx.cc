@@ -39,6 +39,7 @@ void mm_shift_imm(Cpu& cpu, const Insn& i) {
 
 void emms(Cpu& cpu, const Insn&) {
   enter_mmx(cpu);
+  touch_x87(cpu);
   cpu.fpu.tags = 0xffff;
 }
 

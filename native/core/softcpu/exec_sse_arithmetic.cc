@@ -87,7 +87,7 @@ Xmm dot_product(Xmm a, Xmm b, unsigned imm, SoftRun& run) {
   for (std::size_t i = 0; i < sum.size(); ++i)
     if ((imm >> (4 + i) & 1) != 0)
       sum[i] = run.lane([&](FloatStatus& status) { return lane::mul(x[i], y[i], status); });
-  for (std::size_t left = sum.size() / 2; left != 0 && !run.stopped(); left /= 2)
+  for (std::size_t left = sum.size() / 2; left != 0 && run.next_step(); left /= 2)
     for (std::size_t i = 0; i < left; ++i)
       sum[i] = run.lane(
           [&](FloatStatus& status) { return lane::add(sum[2 * i], sum[2 * i + 1], status); });
@@ -96,7 +96,7 @@ Xmm dot_product(Xmm a, Xmm b, unsigned imm, SoftRun& run) {
   return join<Xmm, T>(r);
 }
 
-// ---- estimates ----------------------------------------------------------------------------------------
+// ---- estimates --------------------------------------------------------------------------------
 // SDM Vol. 2, "RCPPS", "RSQRTPS": no exceptions, no MXCSR, denormals count as zero. The portable
 // form gives the rounded quotient, well within the permitted 1.5 * 2^-12.
 FloatStatus quiet_status() {
@@ -120,7 +120,7 @@ void estimate(Cpu& cpu, const Insn& i) {
   const Xmm b = source<T>(cpu, i);
   Xmm& reg = cpu.sse.xmm[i.reg];
   u32 unused = 0;
-  if (kHost(reg, b, unused)) return;
+  if (host::use_sse && kHost(reg, b, unused)) return;
   auto r = lanes<u32>(reg);
   const auto y = lanes<u32>(b);
   for (std::size_t n = 0; n < sizeof(T) / sizeof(u32); ++n) r[n] = kLane(y[n]);

@@ -8,7 +8,7 @@ namespace {
 
 using softfloat::Rounding;
 
-// ---- portable forms ------------------------------------------------------------------------------------
+// ---- portable forms ---------------------------------------------------------------------------
 Xmm ps_to_pd(Xmm, Xmm b, unsigned, SoftRun& run) {
   const auto y = lanes<u32>(b);
   Xmm r;
@@ -90,7 +90,7 @@ Xmm to_integer(Xmm, Xmm b, unsigned, SoftRun& run) {
   return {r, 0};
 }
 
-// ---- handlers --------------------------------------------------------------------------------------------
+// ---- handlers ---------------------------------------------------------------------------------
 // Always exact, so MXCSR has no part in it.
 u64 exact_f64(u32 a) { return std::bit_cast<u64>(static_cast<double>(static_cast<i32>(a))); }
 void cvtdq2pd(Cpu& cpu, const Insn& i) {
@@ -119,28 +119,31 @@ void to_general(Cpu& cpu, const Insn& i) {
 }
 
 // To and from mm registers: the xmm conversions on two lanes. The other two are zero, which
-// converts exactly.
+// converts exactly. The x87 is in MMX mode also after a #XM.
 template <class T, HostFunction kHost, SoftFunction kSoft>
 void to_mm(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
   enter_mmx(cpu);
   const Xmm b = source<T>(cpu, i);
+  touch_x87(cpu);
   set_mm(cpu, i.reg, Mm{evaluate<kHost, kSoft>(cpu, Xmm{}, b).qword[0]});
 }
-void cvtpi2ps(Cpu& cpu, const Insn& i) {
+// A memory operand leaves the x87 alone: SDM Vol. 2, "CVTPI2PD", says so, and CPUs do the same for
+// CVTPI2PS.
+u64 mm_source(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
+  if (i.memory != 0) return load<u64>(cpu, i);
   enter_mmx(cpu);
-  const Xmm b{mm_rm(cpu, i).qword, 0};
-  cpu.sse.xmm[i.reg].qword[0] = evaluate<host::cvtdq2ps, dq_to_ps>(cpu, Xmm{}, b).qword[0];
   touch_x87(cpu);
+  return mm(cpu, i.rm).qword;
 }
-// SDM Vol. 2, "CVTPI2PD": with a memory operand it leaves the x87 alone.
+void cvtpi2ps(Cpu& cpu, const Insn& i) {
+  const Xmm b{mm_source(cpu, i), 0};
+  cpu.sse.xmm[i.reg].qword[0] = evaluate<host::cvtdq2ps, dq_to_ps>(cpu, Xmm{}, b).qword[0];
+}
 void cvtpi2pd(Cpu& cpu, const Insn& i) {
-  enter_sse(cpu);
-  if (i.memory == 0) enter_mmx(cpu);
-  const u64 b = mm_rm(cpu, i).qword;
+  const u64 b = mm_source(cpu, i);
   cpu.sse.xmm[i.reg] = {exact_f64(static_cast<u32>(b)), exact_f64(static_cast<u32>(b >> 32))};
-  if (i.memory == 0) touch_x87(cpu);
 }
 
 template <class T, HostFunction kHost32, HostFunction kHost64, bool kTruncate>

@@ -6,7 +6,7 @@ namespace hv::softcpu::simd {
 
 namespace {
 
-// ---- 16 bytes: register, memory aligned, memory anyhow ------------------------------------------------
+// ---- 16 bytes: register, memory aligned, memory anyhow ----------------------------------------
 void move_register(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
   cpu.sse.xmm[i.reg] = cpu.sse.xmm[i.rm];
@@ -34,7 +34,7 @@ void store_16(Cpu& cpu, const Insn& i) {
   store<Xmm>(cpu, i, cpu.sse.xmm[i.reg]);
 }
 
-// ---- parts ----------------------------------------------------------------------------------------------
+// ---- parts ------------------------------------------------------------------------------------
 // The low lane: a register source leaves the other lanes, memory clears them.
 template <class T>
 void load_lane(Cpu& cpu, const Insn& i) {

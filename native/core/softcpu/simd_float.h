@@ -47,16 +47,21 @@ class SoftRun {
     return join<Xmm, T>(r);
   }
 
+  // Between the steps of an instruction that is several operations in turn. False: stop here.
+  bool next_step() {
+    settled_ = flags();
+    raised_ = 0;
+    return !stopped(settled_);
+  }
   u32 flags() const {
     const u32 before = raised_ & kBeforeComputing;
-    return stopped(before) ? before : raised_;
+    return settled_ | (stopped(before) ? before : raised_);
   }
-  bool stopped() const { return stopped(raised_); }
 
  private:
   bool stopped(u32 flags) const { return (flags & ~u32{fresh_.masks}) != 0; }
   FloatStatus fresh_;
-  u32 raised_ = 0;
+  u32 raised_ = 0, settled_ = 0;  // in this step, in those before
 };
 
 // Sets the flags; raises when one of them is unmasked.
@@ -84,7 +89,8 @@ template <HostFunction kHost, SoftFunction kSoft>
 inline Xmm evaluate(Cpu& cpu, Xmm a, Xmm b, unsigned imm = 0) {
   u32 csr = (cpu.mxcsr & ~kMxcsrFlags) | kMxcsrMasks;
   Xmm result = a;
-  if ((cpu.mxcsr & kMxcsrMaskUnderflow) != 0 && kHost(result, b, csr)) [[likely]] {
+  const bool may = host::use_sse && (cpu.mxcsr & kMxcsrMaskUnderflow) != 0;
+  if (may && kHost(result, b, csr)) [[likely]] {
     const u32 raised = csr & kMxcsrFlags;
     if ((raised & ~(cpu.mxcsr >> 7)) == 0) [[likely]] {
       cpu.mxcsr |= raised;

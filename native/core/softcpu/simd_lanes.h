@@ -58,7 +58,7 @@ constexpr T saturate(int value) {
 template <class T>
 constexpr T mask(bool condition) { return condition ? static_cast<T>(~T{0}) : T{0}; }
 
-// ---- lane by lane ---------------------------------------------------------------------------------
+// ---- lane by lane -----------------------------------------------------------------------------
 #define HV_LANEWISE(name, T, expression)                                    \
   template <class V>                                                        \
   inline V name(V a, V b) {                                                 \
@@ -130,7 +130,7 @@ HV_LANEWISE_SECOND(pabsd, i32, y < 0 ? 0u - static_cast<u32>(y) : static_cast<u3
 #undef HV_LANEWISE
 #undef HV_LANEWISE_SECOND
 
-// ---- neighbours -----------------------------------------------------------------------------------
+// ---- neighbours -------------------------------------------------------------------------------
 // The lower half of the result from pairs of `a`, the upper half from pairs of `b`.
 template <class T, class V, class F>
 inline V horizontal(V a, V b, F&& f) {
@@ -186,7 +186,7 @@ inline V psadbw(V a, V b) {
   return join<V, u64>(r);
 }
 
-// ---- packing and interleaving -----------------------------------------------------------------------
+// ---- packing and interleaving -----------------------------------------------------------------
 // Lanes of From to half as wide lanes of To: those of `a`, then those of `b`.
 template <class From, class To, class V>
 inline V pack(V a, V b) {
@@ -233,7 +233,7 @@ inline V punpckhdq(V a, V b) { return interleave<u32, true>(a, b); }
 inline Xmm punpcklqdq(Xmm a, Xmm b) { return {a.qword[0], b.qword[0]}; }
 inline Xmm punpckhqdq(Xmm a, Xmm b) { return {a.qword[1], b.qword[1]}; }
 
-// ---- shuffles ---------------------------------------------------------------------------------------
+// ---- shuffles ---------------------------------------------------------------------------------
 template <class V>
 inline V pshufb(V a, V b) {
   Lanes<u8, V> r;
@@ -309,7 +309,7 @@ inline Xmm phminposuw(Xmm, Xmm b) {
   return {u64{*least} | static_cast<u64>(least - x.begin()) << 16, 0};
 }
 
-// ---- shifts -----------------------------------------------------------------------------------------
+// ---- shifts -----------------------------------------------------------------------------------
 // A count of the lane's width or more shifts everything out.
 template <class T, class V>
 inline V shift_left(V a, u64 count) {

@@ -19,8 +19,8 @@ inline void enter_mmx(Cpu& cpu) {
     cpu.check_mmx();
 }
 
-// SDM Vol. 1, "Effect of MMX Instructions on the x87 FPU Registers": every one of them but EMMS
-// takes TOP to 0 and marks all registers valid; a written register's exponent becomes all ones.
+// SDM Vol. 3, "Action Taken By MMX Instructions on the x87 FPU State": all take TOP to 0, and all
+// but EMMS mark every register valid; a written register's exponent becomes all ones.
 inline void touch_x87(Cpu& cpu) {
   cpu.fpu.status = static_cast<u16>(cpu.fpu.status & ~0x3800u);
   cpu.fpu.tags = 0;

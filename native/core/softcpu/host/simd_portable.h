@@ -6,7 +6,7 @@
 
 namespace hv::softcpu::host {
 
-inline constexpr bool kHasSse = false;
+inline bool use_sse = false;
 
 #define HV_NOT_HERE(name) \
   inline bool name(Xmm&, const Xmm&, std::uint32_t&) { return false; }

@@ -10,7 +10,8 @@
 
 namespace hv::softcpu::host {
 
-inline constexpr bool kHasSse = true;
+// Tests clear it to see the portable arithmetic on this host.
+inline bool use_sse = true;
 // What C++ code on this thread runs under: all masked, nearest even. Left behind each time; the
 // seam for a run loop that keeps the guest's MXCSR loaded instead.
 inline constexpr std::uint32_t kHostMxcsr = 0x1f80;

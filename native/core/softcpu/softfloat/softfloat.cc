@@ -43,7 +43,13 @@ std::uint64_t finish(const Wide& value, const Format& format, FloatStatus& statu
     stops(kUnderflow | kInexact, status);
     return sign;
   }
-  const bool underflow = result.tiny && (result.inexact || !masked);
+  if (result.tiny && !masked) {
+    // The handler is promised the result as if the exponent had no bound.
+    const Rounded unbounded = round_unbounded(value, format.range().precision, status.rounding);
+    stops(kUnderflow | flag_if(unbounded.inexact, kInexact), status);
+    return 0;
+  }
+  const bool underflow = result.tiny && result.inexact;
   stops(flag_if(underflow, kUnderflow) | flag_if(result.inexact, kInexact), status);
   return pack(value.sign, result, format);
 }
