@@ -11,7 +11,7 @@ constexpr std::uint32_t kDataSegment = 0x93;  // read/write, accessed
 constexpr std::uint32_t kLdt = 0x82, kBusyTss = 0x8b;
 constexpr std::uint64_t kCacheBits = 0x6000'0000;  // CR0.CD and CR0.NW
 constexpr std::uint64_t kResetCr0 = 0x10;          // CR0.ET is hardwired
-constexpr std::uint64_t kFamilyModelStepping = 0x000906ea;  // in EDX; CPUID leaf 1 says the same
+constexpr std::uint64_t kFamilyModelStepping = 0x000806f8;  // in EDX; CPUID leaf 1 says the same
 
 Segment real_mode_segment(std::uint16_t selector, std::uint64_t base, std::uint32_t access) {
   return {.base = base, .limit = 0xffff, .access = access, .selector = selector};
