@@ -56,6 +56,7 @@ std::shared_ptr<SharedWire> SharedWire::create(VcpuIndex vcpus) {
   Control& control = shared->control();
   control.issued.store(1, memory_order_relaxed);  // a doorbell slot's 0 means none
   control.served.store(1, memory_order_relaxed);
+  control.sleeping.store(1, memory_order_relaxed);  // nobody has looked yet
   control.consumer_core.store(kUnknownCore, memory_order_relaxed);
   for (VcpuIndex i = 0; i < vcpus; ++i)
     shared->vcpu(i).mail.core.store(kUnknownCore, memory_order_relaxed);
