@@ -28,7 +28,8 @@ struct Rig {
   bool intr(unsigned vcpu = 0) const { return signals[vcpu]->has(Signal::kInterrupt); }
   // What the vCPU does with INTR; 0x100 where there was nothing.
   unsigned acknowledge(unsigned vcpu = 0) {
-    return fabric->lapic(vcpu).acknowledge().value_or(0x100);
+    const auto vector = fabric->lapic(vcpu).acknowledge();
+    return vector ? *vector : 0x100u;
   }
   std::uint32_t apic(unsigned vcpu, std::uint64_t at) {
     return static_cast<std::uint32_t>(fabric->lapic(vcpu).read(at, 4));

@@ -37,6 +37,7 @@ std::uint64_t TimerService::arm(Timer& timer, GuestNs due) {
   {
     std::scoped_lock hold(mutex_);
     generation = ++timer.generation_;
+    if (timer.leaving_) return generation;
     const GuestNs before = timer.due_;
     timer.due_ = due;
     if (timer.at_ == Timer::kNotQueued) {
@@ -64,6 +65,7 @@ void TimerService::cancel(Timer& timer) {
 
 void TimerService::remove(Timer& timer) {
   std::unique_lock lock(mutex_);
+  timer.leaving_ = true;
   take_out(timer);
   idle_.wait(lock, [&] { return calling_ != &timer || caller_ == std::this_thread::get_id(); });
 }

@@ -8,8 +8,8 @@
 // when cancel() or arm() is called still runs once. It is told the generation of the arming that
 // it belongs to, and arm() returns each arming's generation, so an owner can tell. The chips here
 // do not need to: for them a callback only means "look at the clock", and they find nothing due.
-// ~Timer() waits for a callback under way: never destroy a Timer under a lock that its callback
-// takes, nor from the callback.
+// ~Timer() waits for a callback under way, which can no longer arm it: never destroy a Timer under
+// a lock that its callback takes, nor from the callback.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -108,6 +108,7 @@ class Timer {
   // Guarded by the service's mutex.
   GuestNs due_ = 0;
   std::uint64_t generation_ = 0;
+  bool leaving_ = false;  // in ~Timer()
   std::size_t at_ = kNotQueued;
 };
 
