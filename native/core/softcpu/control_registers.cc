@@ -93,7 +93,6 @@ bool Cpu::set_cr4(std::uint64_t value) {
     return false;
   cr4 = value;
   if ((changed & kTranslates) != 0) flush_tlb(false);
-  if ((changed & kCr4Pcide) != 0) tlb.switch_context(pcid_of(*this), false);
   mode_changed();
   return true;
 }
@@ -186,15 +185,21 @@ std::uint64_t natural(const Cpu& cpu, unsigned reg) {
   return cpu.long64 ? cpu.gpr[reg] : cpu.gpr[reg] & 0xffff'ffff;
 }
 
-void mov_from_cr(Cpu& cpu, const Insn& i) {
+// A register that does not exist is #UD before the privilege is looked at.
+void check_cr(Cpu& cpu, const Insn& i) {
+  constexpr unsigned kExisting = 1u << 0 | 1u << 2 | 1u << 3 | 1u << 4 | 1u << 8;
+  if ((kExisting >> i.reg & 1) == 0) cpu.raise(Vector::kUd);
   require_cpl0(cpu);
+}
+
+void mov_from_cr(Cpu& cpu, const Insn& i) {
+  check_cr(cpu, i);
   switch (i.reg) {
     case 0: return set_natural(cpu, i.rm, cpu.cr0);
     case 2: return set_natural(cpu, i.rm, cpu.cr2);
     case 3: return set_natural(cpu, i.rm, cpu.cr3);
     case 4: return set_natural(cpu, i.rm, cpu.cr4);
-    case 8: return set_natural(cpu, i.rm, cpu.platform.cr8(cpu.index));
-    default: cpu.raise(Vector::kUd);
+    default: return set_natural(cpu, i.rm, cpu.platform.cr8(cpu.index));
   }
 }
 
@@ -204,23 +209,23 @@ bool write_cr(Cpu& cpu, unsigned number, std::uint64_t value) {
     case 2: cpu.cr2 = value; return true;
     case 3: return cpu.set_cr3(value);
     case 4: return cpu.set_cr4(value);
-    case 8:
+    default:
       if (value > 15) return false;
       cpu.platform.set_cr8(cpu.index, static_cast<std::uint8_t>(value));
       return true;
-    default: cpu.raise(Vector::kUd);
   }
 }
 
 void mov_to_cr(Cpu& cpu, const Insn& i) {
-  require_cpl0(cpu);
+  check_cr(cpu, i);
   if (!write_cr(cpu, i.reg, natural(cpu, i.rm))) cpu.protection_fault();
 }
 
 void check_dr(Cpu& cpu, const Insn& i) {
-  require_cpl0(cpu);
   const bool alias = i.reg == 4 || i.reg == 5;
-  if (i.reg > 7 || (alias && (cpu.cr4 & kCr4De) != 0)) cpu.raise(Vector::kUd);
+  if (i.reg > 7) cpu.raise(Vector::kUd);
+  require_cpl0(cpu);
+  if (alias && (cpu.cr4 & kCr4De) != 0) cpu.raise(Vector::kUd);
   if (general_detect(cpu)) cpu.raise(Vector::kDb);
 }
 

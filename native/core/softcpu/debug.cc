@@ -108,7 +108,7 @@ bool write_debug_register(Cpu& cpu, unsigned number, std::uint64_t value) {
     cpu.dr6 = kDr6Fixed | (value & kDr6Writable);
   else
     cpu.dr7 = (value & ~kDr7Reserved) | kDr7Fixed;
-  cpu.tlb.flush_all();  // pages with breakpoints have no entries
+  cpu.flush_tlb(false);  // pages with breakpoints have no entries
   return true;
 }
 

@@ -121,7 +121,7 @@ void Cpu::load_pieces(const Pieces& from, void* to) {
       for (unsigned done = 0, size; done < p.length; done += size) {
         size = std::min(p.length - done, 8u);
         const std::uint64_t value = platform.read(index, p.gpa + done, size);
-        ++count.mmio_accesses;
+        add_count(count.mmio_accesses);
         std::memcpy(bytes + done, &value, size);
       }
     }
@@ -140,7 +140,7 @@ void Cpu::store_pieces(const Pieces& to, const void* from) {
         std::uint64_t value = 0;
         std::memcpy(&value, bytes + done, size);
         platform.write(index, p.gpa + done, size, value);
-        ++count.mmio_accesses;
+        add_count(count.mmio_accesses);
       }
     }
     bytes += p.length;

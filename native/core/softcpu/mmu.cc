@@ -24,7 +24,7 @@ constexpr std::uint64_t kAddressBits = bits(kPhysicalBits - 1, 12);
 class Walker {
  public:
   Walker(Cpu& cpu, std::uint64_t linear, AccessKind kind, Bank bank)
-      : cpu_(cpu), linear_(linear), kind_(kind), bank_(bank) {}
+      : cpu_(cpu), linear_(linear), kind_(kind), bank_(bank), a20_(cpu.platform.a20_mask()) {}
 
   bool run(Cpu::Walk& out, std::uint32_t& error);
 
@@ -40,7 +40,7 @@ class Walker {
   }
   Gpa entry_address() const {
     const std::uint64_t index = linear_ >> shift() & ((1ull << scheme_.index_bits) - 1);
-    return Gpa{(table_ + index * scheme_.entry_bytes) & cpu_.platform.a20_mask()};
+    return Gpa{(table_ + index * scheme_.entry_bytes) & a20_};
   }
   unsigned shift() const { return 12 + scheme_.index_bits * (level_ - 1); }
   std::uint64_t load(Gpa at) const;
@@ -52,6 +52,7 @@ class Walker {
   const std::uint64_t linear_;
   const AccessKind kind_;
   const Bank bank_;
+  const std::uint64_t a20_;
   Scheme scheme_ = k32Bit;
   unsigned level_ = 0;
   std::uint64_t table_ = 0;
@@ -146,7 +147,7 @@ Walker::Step Walker::finish(std::uint64_t entry, Gpa at, Cpu::Walk& out) {
   if (!mark(at, entry, marks)) return Step::kAgain;
   out.dirty = ((entry | marks) & kPteDirty) != 0;
   out.global = (entry & kPteGlobal) != 0 && (cpu_.cr4 & kCr4Pge) != 0;
-  out.gpa = Gpa{page_address(entry) & cpu_.platform.a20_mask()};
+  out.gpa = Gpa{page_address(entry) & a20_};
   return Step::kDone;
 }
 
@@ -183,7 +184,7 @@ bool Cpu::walk(std::uint64_t linear, AccessKind kind, Bank bank, Walk& out, std:
     out.gpa = Gpa{linear & platform.a20_mask()};
     return true;
   }
-  ++count.tlb_misses;
+  add_count(count.tlb_misses);
   if (Walker{*this, linear, kind, bank}.run(out, error)) return true;
   if (kind == AccessKind::kWrite) error |= kPfWrite;
   if (bank == Bank::kUser) error |= kPfUser;
@@ -234,7 +235,7 @@ void Cpu::flush_tlb(bool keep_global) {
   if (keep_global)
     tlb.flush_all_but_global();
   else
-    tlb.flush_all();
+    tlb.flush_all((cr4 & kCr4Pcide) != 0 ? static_cast<std::uint16_t>(cr3 & 0xfff) : std::uint16_t{0});
   flush_jump_cache();
 }
 

@@ -50,10 +50,11 @@ void Tlb::switch_context(std::uint16_t pcid, bool keep) {
 
 void Tlb::flush_current(bool keep_global) { context_->clear(keep_global); }
 
-void Tlb::flush_all() {
+void Tlb::flush_all(std::uint16_t pcid) {
   for (auto& slot : contexts_)
     if (slot && slot.get() != context_) slot->live = false;
   context_->clear(false);
+  context_->pcid = pcid;
 }
 
 void Tlb::flush_pcid(std::uint16_t pcid) {

@@ -58,7 +58,8 @@ class Tlb {
   // entries stay in any case).
   void switch_context(std::uint16_t pcid, bool keep);
   void flush_current(bool keep_global);
-  void flush_all();
+  // Everything; the current context is `pcid`'s from now on.
+  void flush_all(std::uint16_t pcid);
   void flush_pcid(std::uint16_t pcid);  // but not its global entries
   void flush_all_but_global();
   void flush_page(std::uint64_t linear);  // in every context
