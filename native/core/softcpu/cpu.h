@@ -237,7 +237,7 @@ class Cpu final : public Vcpu {
   SystemState system;
 
   // The six checks that a FPU, MMX or SSE instruction starts with are the decoder's traits.
-  void check_fpu(bool report_pending);  // #NM, #MF
+  void check_fpu(bool report_pending);  // #NM, #MF (exec_x87.cc)
   void check_mmx();                     // #UD, #NM, #MF
   void check_sse();                     // #UD, #NM
   bool set_cr0(std::uint64_t value);  // false: #GP(0)
