@@ -23,7 +23,7 @@
       "dependencies": ["core"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       # Headers that are not ours do not warn.
-      "cflags_cc": ["-isystem", "<!(node -p \"require('node-addon-api').include_dir\")"],
+      "cflags_cc": ["-isystem", "<!(node -p \"path.dirname(require.resolve('node-addon-api/package.json'))\")"],
       "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
       "sources": ["<!@(node native/sources.mjs addon/vmm)"]
     },
@@ -32,7 +32,7 @@
       "dependencies": ["core"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       # Headers that are not ours do not warn.
-      "cflags_cc": ["-isystem", "<!(node -p \"require('node-addon-api').include_dir\")"],
+      "cflags_cc": ["-isystem", "<!(node -p \"path.dirname(require.resolve('node-addon-api/package.json'))\")"],
       "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
       "sources": ["<!@(node native/sources.mjs addon/host)"]
     }

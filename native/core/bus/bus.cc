@@ -1,6 +1,8 @@
 #include "bus/bus.h"
 
 #include <algorithm>
+#include <map>
+#include <string>
 
 namespace hv {
 namespace {
@@ -123,9 +125,9 @@ void Bus::write_register(VcpuIndex vcpu, Range& range, std::uint32_t offset, uns
 }
 
 json::Object Bus::statistics() {
-  json::Object out;
-  const auto put = [&out](const std::string& name, std::uint64_t value) {
-    if (value != 0) out[name] = json::Value{value};
+  std::map<std::string, std::uint64_t> sums;  // several ranges may have one name
+  const auto put = [&sums](const std::string& name, std::uint64_t value) {
+    if (value != 0) sums[name] += value;
   };
   for (Range* range : map_.all()) {
     const RangeCounts& counts = range->counts;
@@ -140,6 +142,8 @@ json::Object Bus::statistics() {
   }
   put("unclaimed", unclaimed_.load(std::memory_order_relaxed));
   put("wakes", channel_.wakes());
+  json::Object out;
+  for (const auto& [name, value] : sums) out.emplace(name, json::Value{value});
   return out;
 }
 
