@@ -252,7 +252,8 @@ std::optional<std::uint64_t> Lapic::read_x2apic(std::uint32_t index) {
 
 bool Lapic::write_msr(std::uint32_t index, std::uint64_t value) {
   if (index == kMsrX2apic + kEoi / 16 && value == 0) wait_before_eoi();
-  if (index >= kMsrX2apic && index < kMsrX2apic + kByIndex.size()) return write_x2apic(index, value);
+  const bool x2apic = index >= kMsrX2apic && index < kMsrX2apic + kByIndex.size();
+  if (x2apic) return write_x2apic(index, value);
   std::scoped_lock hold(mutex_);
   bool known = true;
   if (index == kMsrBase)

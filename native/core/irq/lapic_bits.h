@@ -20,7 +20,8 @@ inline constexpr std::uint64_t kBaseBsp = 1u << 8, kBaseX2apic = 1u << 10, kBase
 inline constexpr std::uint32_t kSvrEnable = 1u << 8, kSvrNoEoiBroadcast = 1u << 12;
 
 // "Local Vector Table".
-inline constexpr std::uint32_t kLvtMasked = 1u << 16, kLvtLevel = 1u << 15, kLvtRemoteIrr = 1u << 14;
+inline constexpr std::uint32_t kLvtMasked = 1u << 16, kLvtLevel = 1u << 15,
+                               kLvtRemoteIrr = 1u << 14;
 
 // "Error Handling": ESR.
 inline constexpr std::uint32_t kSendIllegalVector = 1u << 5, kReceiveIllegalVector = 1u << 6,

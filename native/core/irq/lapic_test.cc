@@ -174,7 +174,8 @@ TEST(one_shot_counts_at_25_megahertz_over_the_divider) {
   rig.time.advance(10'000'000);
   EXPECT(!rig.intr());
   EXPECT_EQ(rig.apic(0, 0x380), 1000u);
-  const std::uint32_t divisors[][2] = {{0, 2}, {1, 4}, {2, 8}, {3, 16}, {8, 32}, {9, 64}, {10, 128}, {11, 1}};
+  const std::uint32_t divisors[][2] = {{0, 2},  {1, 4},  {2, 8},    {3, 16},
+                                      {8, 32}, {9, 64}, {10, 128}, {11, 1}};
   for (const auto& [code, divisor] : divisors) {
     rig.apic(0, 0x3e0, code);
     rig.apic(0, 0x380, 100'000);

@@ -57,9 +57,13 @@ Hpet::Hpet(InterruptFabric& fabric, TimerService& timers)
                std::scoped_lock hold(mutex_);
                settle_all();
              }} {
+  // While the clock stands, as during a restore, no line moves.
   fabric.on_reach_change([this] {
     std::scoped_lock hold(mutex_);
-    if (running()) settle_all();
+    if (clock_.running())
+      settle_all();
+    else
+      arm();
   });
 }
 

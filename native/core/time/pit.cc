@@ -24,9 +24,13 @@ Pit::Pit(InterruptFabric& fabric, TimerService& timers)
                update();
              }} {
   reset();
+  // While the clock stands, as during a restore, no line moves.
   fabric.on_reach_change([this] {
     std::scoped_lock hold(mutex_);
-    update();
+    if (clock_.running())
+      update();
+    else
+      arm();
   });
 }
 

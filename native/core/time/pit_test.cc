@@ -9,7 +9,9 @@ using namespace hv;
 namespace {
 
 // ns in which `ticks` of 1.193182 MHz have passed for certain.
-constexpr GuestNs ns(std::uint64_t ticks) { return (ticks * 1'000'000'000 + 1'193'181) / 1'193'182; }
+constexpr GuestNs ns(std::uint64_t ticks) {
+  return (ticks * 1'000'000'000 + 1'193'181) / 1'193'182;
+}
 
 struct Board : test::Rig {
   Pit pit{*fabric, time.timers};

@@ -83,9 +83,13 @@ Rtc::Rtc(InterruptFabric& fabric, TimerService& timers, const RtcConfig& config,
   fill_memory_sizes(config);
   state_.seen_second = wall_now().second;
   show(state_.seen_second);
+  // While the clock stands, as during a restore, no line moves.
   fabric.on_reach_change([this] {
     std::scoped_lock hold(mutex_);
-    update();
+    if (clock_.running())
+      update();
+    else
+      arm();
   });
 }
 

@@ -74,7 +74,8 @@ TEST(binary_and_twelve_hour_formats) {
 TEST(a_date_that_is_set_stays_set) {
   Board board;
   board.set(0x0b, 0x82);
-  const unsigned at[] = {0x32, 9, 8, 7, 4, 2, 0}, values[] = {0x19, 0x99, 0x12, 0x31, 0x23, 0x59, 0x58};
+  const unsigned at[] = {0x32, 9, 8, 7, 4, 2, 0};
+  const unsigned values[] = {0x19, 0x99, 0x12, 0x31, 0x23, 0x59, 0x58};
   for (unsigned i = 0; i < 7; ++i) board.set(at[i], values[i]);
   board.time.advance(10'000'000'000);
   EXPECT_EQ(board.get(0), 0x58u);  // held
@@ -196,7 +197,8 @@ TEST(a_wall_clock_set_back_does_not_confuse) {
 }
 
 TEST(calendar_goes_there_and_back) {
-  for (std::int64_t day = -800'000; day < 800'000; day += 97) EXPECT_EQ(days_of(civil_of(day)), day);
+  for (std::int64_t day = -800'000; day < 800'000; day += 97)
+    EXPECT_EQ(days_of(civil_of(day)), day);
 }
 
 TEST(every_byte_may_be_written) {
