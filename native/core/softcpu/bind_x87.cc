@@ -80,9 +80,12 @@ constexpr auto kHandlers = [] {
   return handlers;
 }();
 
+// Each operation has one.
 static_assert([] {
-  for (const Handler handler : kHandlers)
-    if (handler == nullptr) return false;
+  std::array<unsigned, kCount> bindings{};
+  for (const Binding& binding : kBindings) ++bindings[slot(binding.op)];
+  for (const unsigned count : bindings)
+    if (count != 1) return false;
   return true;
 }());
 
