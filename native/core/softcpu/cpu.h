@@ -221,6 +221,7 @@ class Cpu final : public Vcpu {
   struct Walk {
     Gpa gpa{};
     bool user = true, writable = true, executable = true, global = false, dirty = true;
+    std::uint8_t shift = 12;  // log2 of the page's size
   };
   bool walk(std::uint64_t linear, AccessKind kind, Bank bank, Walk& out, std::uint32_t& error);
   bool permits(const Walk& page, AccessKind kind, Bank bank) const;

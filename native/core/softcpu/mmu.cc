@@ -145,6 +145,7 @@ Walker::Step Walker::finish(std::uint64_t entry, Gpa at, Cpu::Walk& out) {
   std::uint64_t marks = kPteAccessed;
   if (kind_ == AccessKind::kWrite) marks |= kPteDirty;
   if (!mark(at, entry, marks)) return Step::kAgain;
+  out.shift = static_cast<std::uint8_t>(shift());
   out.dirty = ((entry | marks) & kPteDirty) != 0;
   out.global = (entry & kPteGlobal) != 0 && (cpu_.cr4 & kCr4Pge) != 0;
   out.gpa = Gpa{page_address(entry) & a20_};
@@ -198,6 +199,7 @@ void Cpu::fill_tlb(std::uint64_t linear, const Walk& page, Bank bank) {
   std::uint8_t* host = memory.host(page.gpa);
   if (host == nullptr || page_has_breakpoint(linear)) return;
   const std::uint64_t tag = linear & kPageMask;
+  if (page.shift > 12) tlb.note_large(linear, page.shift);
   TlbEntry& entry = tlb.at(bank, linear);
   entry.addend = reinterpret_cast<std::uint64_t>(host) - linear;
   entry.frame = (raw(page.gpa) & kPageMask) | (page.global ? TlbEntry::kGlobal : 0);
@@ -226,6 +228,7 @@ Gpa Cpu::translate_fetch(std::uint64_t linear) {
   std::uint32_t error = 0;
   const Bank bank = cpl == 3 ? Bank::kUser : Bank::kSupervisor;
   if (!walk(linear, AccessKind::kExecute, bank, page, error)) raise_page_fault(linear, error);
+  if (page.shift > 12) tlb.note_large(linear, page.shift);
   entry.read_tag = linear & kPageMask;
   entry.frame = (raw(page.gpa) & kPageMask) | (page.global ? TlbEntry::kGlobal : 0);
   return page.gpa;

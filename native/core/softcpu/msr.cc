@@ -23,6 +23,7 @@ constexpr std::uint64_t kArchCapabilities =
     1u << 14 |     // FBSDP_NO
     1u << 15 |     // PSDP_NO
     1u << 20 |     // BHI_NO
+    1u << 24 |     // PBRSB_NO
     1u << 26 |     // GDS_NO
     1u << 27 |     // RFDS_NO
     1ull << 62;    // ITS_NO

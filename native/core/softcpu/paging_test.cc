@@ -256,6 +256,24 @@ TEST(invlpg_and_global_pages) {
             0x2211);
 }
 
+TEST(invlpg_takes_the_whole_of_a_large_page) {
+  TestMachine m;
+  m.enter_long64();
+  m.put64(TestMachine::kPdpt + 8, kDirectory | 7);
+  m.put64(kDirectory, 0x20'0000 | 7 | kPs);
+  m.put(0x20'5000, {0x11});
+  m.put(0x5000, {0x22});
+  m.change([](CpuState& s) {
+    s.gpr[kRbx] = kLinear + 0x5000;
+    s.gpr[kRcx] = kLinear + 0x1f'f000;
+    s.gpr[kRsi] = kDirectory;
+    s.gpr[kRdi] = 7 + kPs;
+  });
+  // mov al,[rbx]; mov [rsi],rdi; invlpg [rcx]; mov ah,[rbx]
+  EXPECT_EQ(m.execute({0x8a, 0x03, 0x48, 0x89, 0x3e, 0x0f, 0x01, 0x39, 0x8a, 0x23}).gpr[kRax] & 0xffff,
+            0x2211);
+}
+
 TEST(mov_cr3_loads_and_checks_the_pdptes) {
   PagingMachine m{Mode::kPae};
   EXPECT_EQ(m.state().pdpte[1], kDirectory | kP);

@@ -15,7 +15,39 @@ void Tlb::select(Bank bank, bool checked) {
   current_ = checked ? empty_->data() : context_->data[static_cast<std::size_t>(bank)].data();
 }
 
+namespace {
+
+constexpr unsigned kHuge = 30, kLarge = 21;
+constexpr unsigned large_bit(std::uint64_t linear) {
+  const std::uint64_t page = linear >> kLarge;
+  return static_cast<unsigned>(page ^ page >> 9) & 511;
+}
+constexpr std::uint64_t huge_bit(std::uint64_t linear) {
+  const std::uint64_t page = linear >> kHuge;
+  return 1ull << ((page ^ page >> 6) & 63);
+}
+
+}  // namespace
+
+void Tlb::note_large(std::uint64_t linear, unsigned shift) {
+  if (shift == kLarge)
+    context_->large[large_bit(linear) / 64] |= 1ull << large_bit(linear) % 64;
+  else
+    context_->huge |= huge_bit(linear);
+}
+
+void Tlb::Context::drop_2mib(std::uint64_t linear) {
+  const std::uint64_t page = linear >> kLarge;
+  each([page](TlbEntry& entry) {
+    if (entry.read_tag >> kLarge == page || entry.write_tag >> kLarge == page) entry.drop();
+  });
+}
+
 void Tlb::Context::clear(bool keep_global) {
+  if (!keep_global) {
+    large = {};
+    huge = 0;
+  }
   each([keep_global](TlbEntry& entry) {
     if (!keep_global || (entry.frame & TlbEntry::kGlobal) == 0) entry.drop();
   });
@@ -71,6 +103,12 @@ void Tlb::flush_all_but_global() {
 void Tlb::flush_page(std::uint64_t linear) {
   for (auto& slot : contexts_) {
     if (!slot || !slot->live) continue;
+    if ((slot->huge & huge_bit(linear)) != 0) {
+      slot->clear(false);
+      continue;
+    }
+    if ((slot->large[large_bit(linear) / 64] >> large_bit(linear) % 64 & 1) != 0)
+      slot->drop_2mib(linear);
     for (auto& bank : slot->data) bank[index(linear)].drop();
     for (auto& bank : slot->fetch) bank[(linear >> 12) & (kFetchEntries - 1)].drop();
   }

@@ -62,7 +62,11 @@ class Tlb {
   void flush_all(std::uint16_t pcid);
   void flush_pcid(std::uint16_t pcid);  // but not its global entries
   void flush_all_but_global();
-  void flush_page(std::uint64_t linear);  // in every context
+  // In every context, and with the whole of a large page that `linear` lies in: one INVLPG is
+  // enough for that (SDM Vol. 3, "Invalidation of TLBs and Paging-Structure Caches"), though it
+  // lies here in pieces of 4 KiB.
+  void flush_page(std::uint64_t linear);
+  void note_large(std::uint64_t linear, unsigned shift);
   void drop_write_entry(Gpa page);
   void drop_all_write_entries();
 
@@ -75,6 +79,10 @@ class Tlb {
     std::array<std::array<TlbEntry, kFetchEntries>, 2> fetch;
     std::uint16_t pcid = 0;
     bool live = false;  // false: to be cleared before it is used
+    // Which 2 MiB and which 1 GiB (or 4 MiB) pages may have entries, by a hash: a bit too many only
+    // flushes too much.
+    std::array<std::uint64_t, 8> large{};
+    std::uint64_t huge = 0;
     std::uint64_t used = 0;
 
     template <class F>
@@ -85,6 +93,7 @@ class Tlb {
         for (auto& entry : bank) f(entry);
     }
     void clear(bool keep_global);
+    void drop_2mib(std::uint64_t linear);
   };
   Context& take_context(std::uint16_t pcid, bool& fresh);
 
