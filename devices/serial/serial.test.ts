@@ -334,6 +334,16 @@ describe("socket", () => {
     await expect(SocketBackend.listen(path)).rejects.toThrow("EADDRINUSE");
     backend.close();
   });
+
+  it("replaces one that a killed process left behind", async () => {
+    const path = join(folder, "com1.sock");
+    const script = `require("net").createServer().listen(${JSON.stringify(path)},
+      () => process.kill(process.pid, "SIGKILL"));`;
+    const child = spawn(process.execPath, ["-e", script], { stdio: "ignore" });
+    await new Promise((resolve) => child.on("exit", resolve));
+    expect(readdirSync(folder)).toEqual(["com1.sock"]);
+    (await SocketBackend.listen(path)).close();
+  });
 });
 
 it("a tee writes to all, types from any, and waits for the slowest", () => {

@@ -1,13 +1,25 @@
 // A Unix socket that anybody with the right to it may connect to. All of them read; whoever
 // connected first and is still there writes.
 import { rmSync } from "node:fs";
-import { createServer, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { type SerialBackend, SerialListeners } from "./backend.js";
 
 /** A reader that lets this much pile up is dropped: it must never hold the guest back. */
 export const MAX_READER_BACKLOG = 256 * 1024;
 const MAX_READERS = 32;
 const DROPPED = Buffer.from("\r\n[console: dropped, you read too slowly]\r\n");
+
+/** Left behind by a process that was killed. */
+const isStale = (path: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const probe = connect(path);
+    probe
+      .once("connect", () => resolve(false))
+      .once("error", (error) => {
+        resolve("code" in error && error.code === "ECONNREFUSED");
+      });
+    probe.once("connect", () => probe.destroy());
+  });
 
 export class SocketBackend implements SerialBackend {
   readonly #server: Server;
@@ -23,8 +35,9 @@ export class SocketBackend implements SerialBackend {
     server.on("connection", (socket) => this.#join(socket));
   }
 
-  /** Listens; a socket that nobody listens on any more is replaced by who calls this. */
-  static listen(path: string): Promise<SocketBackend> {
+  /** Listens; a socket file that nobody listens on any more is replaced. */
+  static async listen(path: string): Promise<SocketBackend> {
+    if (await isStale(path)) rmSync(path, { force: true });
     const server = createServer();
     server.maxConnections = MAX_READERS;
     return new Promise((resolve, reject) => {
