@@ -10,10 +10,19 @@ const MAX_MEMORY = 2 ** 40;
 const MAX_CPUS = 64;
 
 /** A host path: absolute or not is for who reads it; never with a NUL. */
-export const HostPath = Type.String({ minLength: 1, maxLength: 4095, pattern: "^[^\\u0000]+$" });
+export const HostPath = Type.String({
+  minLength: 1,
+  maxLength: 4095,
+  pattern: "^[^\\u0000]+$",
+  description: "a path of 1 to 4095 characters without a NUL",
+});
 
 /** Linux's own limit is 2048 with the NUL; the loader checks what the kernel says it takes. */
-const CommandLine = Type.String({ maxLength: 65535, pattern: "^[^\\u0000]*$" });
+const CommandLine = Type.String({
+  maxLength: 65535,
+  pattern: "^[^\\u0000]*$",
+  description: "a text of at most 65535 characters without a NUL",
+});
 
 export const VmName = Type.String({
   pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
@@ -22,6 +31,7 @@ export const VmName = Type.String({
 
 export const VmUuid = Type.String({
   pattern: "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
+  description: "a UUID: 32 hexadecimal digits as 8-4-4-4-12",
 });
 
 export const LinuxBoot = closed({
@@ -46,6 +56,7 @@ export const Boot = Type.Union([LinuxBoot, MultibootBoot]);
 export const PciSlot = Type.String({
   pattern: "^[0-9]{1,3}(:[0-9]{1,3}){0,2}$",
   maxLength: 11,
+  description: "[BUS:]SLOT[:FUNCTION] in decimal",
 });
 
 export const pciDeviceTypes = ["hostbridge", "amd_hostbridge", "lpc"] as const;

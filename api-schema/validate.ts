@@ -18,7 +18,10 @@ const pathOf = (error: ValueError | undefined): string =>
 function sentence(error: ValueError | undefined): string {
   const allowed: unknown = error?.schema.enum;
   if (Array.isArray(allowed)) return `must be one of ${allowed.join(", ")}`;
-  return error === undefined ? "is not valid" : error.message.toLowerCase();
+  const description: unknown = error?.schema.description;
+  if (typeof description === "string") return `must be ${description}`;
+  const message = error?.message ?? "is not valid";
+  return message.charAt(0).toLowerCase() + message.slice(1);
 }
 
 /** Of a union, what is wrong with the member whose `kind` the value has. */

@@ -38,10 +38,11 @@ export const sleepType = (control: number): number => (control & PM1_CONTROL.sle
 
 const cite = (title: string): string => `ACPI 6.5, "${title}"`;
 
+// RTC_EN can be set, since Linux insists, though no alarm ever sets RTC_STS.
 // SLP_EN and GBL_RLS are write-only and read as zero; SCI_EN belongs to the SMI command port.
 export const PM1 = defineBlock("ACPI PM1", PM1_LENGTH, {
   status: { at: 0, width: 2, access: "w1c", writable: 0x8730, cite: cite("PM1 Status Registers") },
-  enable: { at: 2, width: 2, access: "rw", writable: 0x0120, cite: cite("PM1 Enable Registers") },
+  enable: { at: 2, width: 2, access: "rw", writable: 0x0520, cite: cite("PM1 Enable Registers") },
   control: { at: 4, width: 2, access: "rw", writable: 0x3c02, cite: cite("PM1 Control Registers") },
 });
 

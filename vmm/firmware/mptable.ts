@@ -14,8 +14,8 @@ const text = (value: string, length: number): Uint8Array =>
 const FLOATING_SIZE = 16;
 const HEADER_SIZE = 44;
 const SPEC_1_4 = 4;
-const LOCAL_APIC_VERSION = 0x10;
-const IO_APIC_VERSION = 0x11;
+const LOCAL_APIC_VERSION = 0x14; // both as their version registers have it
+const IO_APIC_VERSION = 0x20;
 const ENABLED = 1;
 const BOOTSTRAP = 2;
 const SIGNATURE = 0x6a5; // family 6, model 10, stepping 5 (§4.3.1): a guest asks CPUID anyway
