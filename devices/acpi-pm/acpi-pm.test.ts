@@ -52,7 +52,7 @@ it("raises no SCI while the event is not enabled", () => {
   device.press();
   expect(sci.level).toBe(false);
   bus.out(0x402, 0xffff, 2);
-  expect([bus.in(0x402, 2), sci.level]).toEqual([0x0120, true]);
+  expect([bus.in(0x402, 2), sci.level]).toEqual([0x0520, true]);
 });
 
 it("powers off on S5 and on no other sleep type; SLP_EN reads as zero", () => {
