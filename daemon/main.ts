@@ -1,11 +1,10 @@
 // bin/xhyved: opens the registry, takes its VMs back, and serves. SIGTERM and SIGINT end the
 // daemon; the VMs go on.
 import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { pino } from "pino";
 import { VmError } from "../api-schema/index.js";
-import { lockFile } from "../native/host.js";
 import { buildServer, listenOnSocket, readToken } from "./http/server.js";
+import { lockStateDir } from "./lock.js";
 import { Registry } from "./registry/registry.js";
 import { parseSettings, type Settings, USAGE } from "./settings.js";
 import { Supervisor } from "./supervisor/supervisor.js";
@@ -23,9 +22,7 @@ async function serve(settings: Settings): Promise<void> {
   checkSocketPath(settings.socket);
   mkdirSync(settings.stateDir, { recursive: true, mode: 0o700 });
   mkdirSync(settings.runtimeDir, { recursive: true, mode: 0o700 });
-  const lock = lockFile(join(settings.stateDir, "lock"));
-  if (!lock.held)
-    throw new VmError("STATE_DIRECTORY_LOCKED", [lock.holder ?? "unknown", settings.stateDir]);
+  lockStateDir(settings.stateDir);
 
   const token = settings.tcp === undefined ? undefined : readToken(settings.tcp);
   const log = pino({ level: settings.logLevel });

@@ -11,7 +11,7 @@ import {
   VmError,
   type VmStatusView,
 } from "../../api-schema/index.js";
-import { processStartTime } from "../../native/host.js";
+import { host } from "../../native/host.js";
 import type { ProcessRecord } from "../registry/registry.js";
 
 const PROGRAM = fileURLToPath(new URL("../../vmm/process/main.js", import.meta.url));
@@ -62,7 +62,7 @@ export async function spawnVm(
   listening = true;
   const pid = child.pid ?? 0;
   return {
-    record: { nonce, pid, startTime: processStartTime(pid) ?? "", folder },
+    record: { nonce, pid, startTime: host().processStart(pid) ?? "", folder },
     async kill() {
       listening = false;
       child.kill("SIGKILL");
@@ -123,7 +123,7 @@ function lastWords(folder: string, nonce: string): VmExit | undefined {
 /** For a process that is no child of this daemon. */
 export async function exitOfUnwatched(folder: string, record: ProcessRecord): Promise<VmExit> {
   const deadline = Date.now() + GONE_TIMEOUT_MS;
-  while (processStartTime(record.pid) === record.startTime && Date.now() < deadline)
+  while (host().processStart(record.pid) === record.startTime && Date.now() < deadline)
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   return (
     lastWords(folder, record.nonce) ?? {

@@ -229,13 +229,12 @@ void arpl(Cpu& cpu, const Insn& i) {
   const auto raised = [rpl](std::uint16_t v) {
     return (v & 3) < rpl ? static_cast<std::uint16_t>((v & ~3) | rpl) : v;
   };
-  std::uint16_t old;
-  if (i.memory != 0) {
-    old = cpu.modify<std::uint16_t>(i.segment, cpu.effective_address(i), false, raised);
-  } else {
-    old = cpu.reg<std::uint16_t>(i.rm);
+  const std::uint16_t old = load_word(cpu, i);
+  // Written only where it changes: an operand that may not be written does not fault otherwise.
+  if (i.memory == 0)
     cpu.set_reg<std::uint16_t>(i.rm, raised(old));
-  }
+  else if (raised(old) != old)
+    cpu.write<std::uint16_t>(i.segment, cpu.effective_address(i), raised(old));
   cpu.flags.set_zf((old & 3) < rpl);
 }
 

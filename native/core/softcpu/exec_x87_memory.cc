@@ -52,10 +52,12 @@ void push_integer(Cpu& cpu, const Insn& insn) {
   push_value(fpu, f80_of_integer(static_cast<Int>(bits)));
 }
 
-// A store that computes: `convert(parts, status)` gives the value, `write(value)` stores it.
+// A store that computes: `convert(parts, status)` gives the value, `write(value)` stores it. An
+// unmasked exception leaves `length` bytes of memory as they are, but where they could not be
+// written that comes first.
 template <class Value, class Convert, class Write>
-void store(Cpu& cpu, const Insn& insn, bool pops, const Value& indefinite, Convert&& convert,
-           Write&& write) {
+void store(Cpu& cpu, const Insn& insn, unsigned length, bool pops, const Value& indefinite,
+           Convert&& convert, Write&& write) {
   x87_begin(cpu);
   FpuState after = cpu.fpu;
   X87 fpu{after};
@@ -69,7 +71,10 @@ void store(Cpu& cpu, const Insn& insn, bool pops, const Value& indefinite, Conve
     fpu.end(status);
     stores = !status.unmasked(kInvalid | kOverflow | kUnderflow);
   }
-  if (stores) write(value);
+  if (stores)
+    write(value);
+  else
+    cpu.probe_write(insn.segment, cpu.effective_address(insn), length);
   if (stores && pops) fpu.pop();
   cpu.fpu.status = after.status;
   cpu.fpu.tags = after.tags;
@@ -81,7 +86,7 @@ void store_integer(Cpu& cpu, const Insn& insn, bool pops, bool truncates) {
   using Unsigned = std::make_unsigned_t<Int>;
   constexpr unsigned kBits = sizeof(Int) * 8;
   store(
-      cpu, insn, pops, static_cast<Unsigned>(1ull << (kBits - 1)),
+      cpu, insn, sizeof(Int), pops, static_cast<Unsigned>(1ull << (kBits - 1)),
       [=](const Parts& a, FloatStatus& status) {
         const Rounding rounding = truncates ? Rounding::kTowardZero : status.rounding;
         return static_cast<Unsigned>(f80_to_integer(a, kBits, rounding, status));
@@ -173,24 +178,24 @@ void ld_constant(Cpu& cpu, const Insn& insn) {
 }
 
 void st_m32(Cpu& cpu, const Insn& insn) {
-  store(cpu, insn, digit_pops(insn), f32{0xffc00000}, f80_to_f32, [&](f32 value) {
+  store(cpu, insn, 4, digit_pops(insn), f32{0xffc00000}, f80_to_f32, [&](f32 value) {
     cpu.write<std::uint32_t>(insn.segment, cpu.effective_address(insn), value);
   });
 }
 void st_m64(Cpu& cpu, const Insn& insn) {
-  store(cpu, insn, digit_pops(insn), f64{0xfff8000000000000}, f80_to_f64, [&](f64 value) {
+  store(cpu, insn, 8, digit_pops(insn), f64{0xfff8000000000000}, f80_to_f64, [&](f64 value) {
     cpu.write<std::uint64_t>(insn.segment, cpu.effective_address(insn), value);
   });
 }
 void stp_m80(Cpu& cpu, const Insn& insn) {
   const F80 raw = x87_of(cpu).st(0);
   store(
-      cpu, insn, true, kIndefinite80, [&](const Parts&, FloatStatus&) { return raw; },
+      cpu, insn, 10, true, kIndefinite80, [&](const Parts&, FloatStatus&) { return raw; },
       [&](const F80& value) { write_80(cpu, insn, value.significand, value.sign_exponent); });
 }
 void bstp(Cpu& cpu, const Insn& insn) {
   store(
-      cpu, insn, true, Bcd{0xc000000000000000, 0xffff}, f80_to_bcd,
+      cpu, insn, 10, true, Bcd{0xc000000000000000, 0xffff}, f80_to_bcd,
       [&](const Bcd& bcd) { write_80(cpu, insn, bcd.low, bcd.high); });
 }
 

@@ -81,7 +81,8 @@ inline constexpr auto kSystemRows = [] {
     {k0F, 0x03, Op::kLsl, "lsl", kAny, {Gv, Ew}, kUserVisible},
     {k0F, 0x05, Op::kSyscall, "syscall", kNoModrm, {}, kFar},
     {k0F, 0x06, Op::kClts, "clts", kNoModrm, {}, kPriv},
-    {k0F, 0x07, Op::kSysret, "sysret", kNoModrm, {}, kPrivEnds},
+    // In compatibility mode Intel has #UD and AMD goes on to #GP.
+    {k0F, 0x07, Op::kSysret, "sysret", kNoModrm, {}, kPrivEnds | kUserVisible},
     {k0F, 0x08, Op::kInvd, "invd", kNoModrm, {}, kPriv},
     {k0F, 0x09, Op::kWbinvd, "wbinvd", kNoModrm, {}, kPriv},
     {k0F, 0x20, Op::kMovRCr, "mov", kRegister, {Ry, Cy}, kPriv | kForce64},

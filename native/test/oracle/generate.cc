@@ -113,11 +113,17 @@ struct Encoder {
     if (random.percent(6) && (row.traits & kEndsBlock) == 0)
       byte(mode == CodeSize::k64 && random.percent(40) ? 0x65u : random.pick(kSegments));
     if ((row.traits & kRepeats) != 0 && random.percent(60)) byte(random.percent(50) ? 0xf2 : 0xf3);
-    if ((row.traits & kLockable) != 0 ? random.percent(25) : random.percent(1)) byte(0xf0);
+    if (random.percent(lock_chance())) byte(0xf0);
     if (row.prefix == Prefix::k66) byte(0x66);
     if (row.prefix == Prefix::kF3) byte(0xf3);
     if (row.prefix == Prefix::kF2) byte(0xf2);
     if (mode == CodeSize::k64 && random.percent(60)) byte(0x40 | random.below(16));
+  }
+
+  // Where LOCK is not allowed it must be refused; but AMD reads LOCK MOV CR0 as MOV CR8.
+  unsigned lock_chance() const {
+    if ((row.traits & kPrivileged) != 0) return 0;
+    return (row.traits & kLockable) != 0 ? 25 : 1;
   }
 
   void opcode() {
@@ -156,13 +162,16 @@ class Aimer {
   void aim(const Decoded& decoded) {
     const Row& row = *decoded.row;
     const Insn& insn = decoded.insn;
+    row_ = &row;
     stack(row);
     strings(row, insn);
     if (starts_with(row, "bt") && insn.memory && has_arg(row, {Arg::Gv}) &&
         has_arg(row, {Arg::Ev}))
       gpr(insn.reg) = static_cast<std::uint64_t>(static_cast<std::int64_t>(random_.below(2000)) - 1000);
     if (row.name == "xlat") gpr(kRbx) = based(target() & ~255ull);
-    if (starts_with(row, "maskmov")) gpr(kRdi) = based(target());
+    // Which bytes are looked at before a fault, and stored, is the implementation's choice.
+    if (starts_with(row, "maskmov")) gpr(kRdi) = based(kData + 16 * random_.below(0x1f0));
+    if (starts_with(row, "shld") || starts_with(row, "shrd")) small_count(row, insn);
     branches(row, insn);
     if (insn.memory) memory(insn);
     if (has_arg(row, {Arg::Ob, Arg::Ov})) absolute(insn);
@@ -200,7 +209,7 @@ class Aimer {
     if (is_return(row)) {
       value = code_target();
     } else if (starts_with(row, "popf")) {
-      value = (random_.bits() & 0x20'0cd5) | 0x202;  // ID OF DF SF ZF AF PF CF
+      value = (random_.bits() & 0xcd5) | 0x202;  // OF DF SF ZF AF PF CF
     } else {
       return;
     }
@@ -219,6 +228,13 @@ class Aimer {
     }
   }
 
+  // SDM Vol. 2, "SHLD": a count past the operand size leaves everything undefined.
+  void small_count(const Row& row, const Insn& insn) {
+    if (insn.size != k16) return;
+    if (has_arg(row, {Arg::Ib})) test_.bytes[insn.length - 1u] &= 15;
+    else gpr(kRcx) &= ~std::uint64_t{16};
+  }
+
   void branches(const Row& row, const Insn& insn) {
     if (has_arg(row, {Arg::Jb})) {
       // Anywhere but into the instruction itself.
@@ -235,7 +251,10 @@ class Aimer {
 
   // The operand's address is base + (index << scale) + disp: solve it for one of them.
   void memory(const Insn& insn) {
-    std::uint64_t want = insn.segment == kGs ? target() - kGsBase : based(target());
+    // Indirect branches read whole targets only: whether one that is not canonical faults before
+    // the push or after the jump differs between Intel and AMD.
+    const std::uint64_t exact = is_indirect_branch(*row_) ? ~7ull : ~0ull;
+    std::uint64_t want = insn.segment == kGs ? (target() & exact) - kGsBase : based(target() & exact);
     if (insn.segment == kSs && test_.mode == CodeSize::k16) want += kData;
     const std::uint64_t index =
         insn.index == kNoRegister ? 0 : gpr(insn.index) << insn.scale;
@@ -274,6 +293,7 @@ class Aimer {
   Random& random_;
   Case& test_;
   unsigned modrm_at_;
+  const Row* row_ = nullptr;
 };
 
 void random_registers(Random& random, Case& test) {

@@ -26,7 +26,7 @@ constexpr std::uint64_t kSystem = 0x3000'0000;
 constexpr unsigned kStubStride = 16;
 
 constexpr std::uint64_t kPresent = 1, kWrite = 2, kUser = 4;
-constexpr std::uint64_t kCr0 = 0x8005'003b;  // PG AM WP NE ET TS=0 MP PE
+constexpr std::uint64_t kCr0 = 0x8005'0033;  // PG AM WP NE ET MP PE
 constexpr std::uint64_t kCr4 = 0x0000'0668;  // PGE PAE DE OSFXSR OSXMMEXCPT, MCE
 constexpr std::uint64_t kEfer = 0xd01;       // SCE LME LMA NXE
 constexpr std::uint16_t kKernelCode = 0x10, kTssSelector = 0x40, kLdtSelector = 0x50;
