@@ -335,7 +335,7 @@ TEST(no_instruction_is_longer_than_15_bytes) {
   longest.push_back(0x90);
   EXPECT_EQ(status(k64Bit, longest), DecodeStatus::kOk);
   EXPECT_EQ(decode_all(longest, k64Bit).insn.length, 15);
-  for (const std::uint8_t prefix : {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3}) {
+  for (const std::uint8_t prefix : Bytes{0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3}) {
     Bytes flood(15, prefix);
     for (const CodeSize mode : {k16Bit, k32Bit, k64Bit}) {
       EXPECT_EQ(status(mode, flood), DecodeStatus::kTooLong);
@@ -349,7 +349,7 @@ TEST(no_instruction_is_longer_than_15_bytes) {
   EXPECT_EQ(status(k64Bit, Bytes(15, 0x48)), DecodeStatus::kTooLong);
   // 10 prefixes and MOV [RSP + disp32], imm32 would be 21 bytes.
   Bytes mov(10, 0x2e);
-  for (const std::uint8_t byte : {0xc7, 0x84, 0x24, 0, 0, 0, 0, 0, 0, 0, 0}) mov.push_back(byte);
+  for (const std::uint8_t byte : Bytes{0xc7, 0x84, 0x24, 0, 0, 0, 0, 0, 0, 0, 0}) mov.push_back(byte);
   EXPECT_EQ(status(k64Bit, mov), DecodeStatus::kTooLong);
   // With four it is exactly 15.
   mov.erase(mov.begin(), mov.begin() + 6);
