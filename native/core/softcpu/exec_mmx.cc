@@ -104,7 +104,7 @@ void pextrw(Cpu& cpu, const Insn& i) {
 
 void pmovmskb(Cpu& cpu, const Insn& i) {
   enter_mmx(cpu);
-  cpu.set_reg<u32>(i.reg, sign_mask<u8>(mm(cpu, i.rm)));
+  cpu.set_reg<u32>(i.reg, sign_bytes(mm(cpu, i.rm).qword));
   touch_x87(cpu);
 }
 

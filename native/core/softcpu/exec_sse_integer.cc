@@ -33,9 +33,10 @@ Handler bind_integer(const Insn& insn) {
 #include "softcpu/simd_tables.def"
     // The cast picks the function for xmm where the name is a template.
 #define XMM2(map, prefix, opcode, Name, name, function) \
-  case Op::k##Name: return xmm2<static_cast<Xmm (*)(Xmm, Xmm)>(function)>;
+  case Op::k##Name: return xmm2<static_cast<Xmm (*)(const Xmm&, const Xmm&)>(function)>;
 #define XMM2_IMM(map, prefix, opcode, Name, name, function) \
-  case Op::k##Name: return xmm2_imm<static_cast<Xmm (*)(Xmm, Xmm, unsigned)>(function)>;
+  case Op::k##Name:                                         \
+    return xmm2_imm<static_cast<Xmm (*)(const Xmm&, const Xmm&, unsigned)>(function)>;
 #include "softcpu/simd_tables.def"
     default: return nullptr;
   }

@@ -17,11 +17,12 @@ void move_to_rm(Cpu& cpu, const Insn& i) {
 }
 void load_16_aligned(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
-  cpu.sse.xmm[i.reg] = load_aligned(cpu, i);
+  load_aligned(cpu, i, cpu.sse.xmm[i.reg]);
 }
 void load_16(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
-  cpu.sse.xmm[i.reg] = load<Xmm>(cpu, i);
+  const Xmm value = load<Xmm>(cpu, i);
+  cpu.sse.xmm[i.reg] = xmm_of(value.qword[0], value.qword[1]);
 }
 void store_16_aligned(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
@@ -39,7 +40,7 @@ void store_16(Cpu& cpu, const Insn& i) {
 template <class T>
 void load_lane(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
-  cpu.sse.xmm[i.reg] = {load<T>(cpu, i), 0};
+  cpu.sse.xmm[i.reg] = xmm_of(load<T>(cpu, i), 0);
 }
 template <class T>
 void merge_lane(Cpu& cpu, unsigned to, unsigned from) {
@@ -85,22 +86,22 @@ void movlhps(Cpu& cpu, const Insn& i) {
 void movddup(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
   const u64 value = low_rm<u64>(cpu, i);
-  cpu.sse.xmm[i.reg] = {value, value};
+  cpu.sse.xmm[i.reg] = xmm_of(value, value);
 }
 void movq_load(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
-  cpu.sse.xmm[i.reg] = {low_rm<u64>(cpu, i), 0};
+  cpu.sse.xmm[i.reg] = xmm_of(low_rm<u64>(cpu, i), 0);
 }
 void movq_to_rm(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
-  cpu.sse.xmm[i.rm] = {cpu.sse.xmm[i.reg].qword[0], 0};
+  cpu.sse.xmm[i.rm] = xmm_of(cpu.sse.xmm[i.reg].qword[0], 0);
 }
 
 // MOVD and, with REX.W, MOVQ between general and xmm registers.
 template <class T>
 void movd_to_xmm(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
-  cpu.sse.xmm[i.reg] = {i.memory != 0 ? load<T>(cpu, i) : cpu.reg<T>(i.rm), 0};
+  cpu.sse.xmm[i.reg] = xmm_of(i.memory != 0 ? load<T>(cpu, i) : cpu.reg<T>(i.rm), 0);
 }
 template <class T>
 void movd_from_xmm(Cpu& cpu, const Insn& i) {
@@ -119,6 +120,11 @@ void maskmovdqu(Cpu& cpu, const Insn& i) {
       cpu.write<u8>(i.segment, (cpu.gpr[kRdi] + n) & address_mask, bytes[n]);
 }
 
+void pmovmskb(Cpu& cpu, const Insn& i) {
+  enter_sse(cpu);
+  const Xmm& from = cpu.sse.xmm[i.rm];
+  cpu.set_reg<u32>(i.reg, sign_bytes(from.qword[0]) | sign_bytes(from.qword[1]) << 8);
+}
 template <class T>
 void move_mask(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
@@ -164,7 +170,7 @@ Handler bind_moves(const Insn& insn) {
     case Op::kMaskmovdqu: return maskmovdqu;
     case Op::kMovmskps: return move_mask<u32>;
     case Op::kMovmskpd: return move_mask<u64>;
-    case Op::kPmovmskb: return move_mask<u8>;
+    case Op::kPmovmskb: return pmovmskb;
     case Op::kLdmxcsr: return ldmxcsr;
     case Op::kStmxcsr: return stmxcsr;
     default: return nullptr;

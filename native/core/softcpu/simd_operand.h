@@ -35,10 +35,12 @@ inline void set_mm(Cpu& cpu, unsigned number, Mm value) {
 inline void require_aligned(Cpu& cpu, const Insn& i, u64 offset) {
   if (((cpu.windows[i.segment].base + offset) & 15) != 0) [[unlikely]] cpu.protection_fault();
 }
-inline Xmm load_aligned(Cpu& cpu, const Insn& i) {
+// By reference: a value of two registers would be stored in halves by the caller.
+inline void load_aligned(Cpu& cpu, const Insn& i, Xmm& to) {
   const u64 offset = cpu.effective_address(i);
   require_aligned(cpu, i, offset);
-  return cpu.read<Xmm>(i.segment, offset);
+  const Xmm value = cpu.read<Xmm>(i.segment, offset);
+  to = xmm_of(value.qword[0], value.qword[1]);
 }
 template <class T>
 inline T load(Cpu& cpu, const Insn& i) { return cpu.read<T>(i.segment, cpu.effective_address(i)); }
@@ -48,8 +50,15 @@ inline void store(Cpu& cpu, const Insn& i, T value) {
 }
 
 // The r/m operand: xmm or aligned m128; mm or m64.
+// What memory holds goes to `scratch`.
+inline const Xmm& xmm_rm(Cpu& cpu, const Insn& i, Xmm& scratch) {
+  if (i.memory == 0) return cpu.sse.xmm[i.rm];
+  load_aligned(cpu, i, scratch);
+  return scratch;
+}
 inline Xmm xmm_rm(Cpu& cpu, const Insn& i) {
-  return i.memory != 0 ? load_aligned(cpu, i) : cpu.sse.xmm[i.rm];
+  Xmm scratch;
+  return xmm_rm(cpu, i, scratch);
 }
 inline Mm mm_rm(Cpu& cpu, const Insn& i) {
   return i.memory != 0 ? Mm{load<u64>(cpu, i)} : mm(cpu, i.rm);
@@ -64,7 +73,8 @@ inline T low_rm(Cpu& cpu, const Insn& i) {
 template <auto kFunction>
 void xmm2(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
-  const Xmm source = xmm_rm(cpu, i);
+  Xmm scratch;
+  const Xmm& source = xmm_rm(cpu, i, scratch);
   Xmm& reg = cpu.sse.xmm[i.reg];
   reg = kFunction(reg, source);
 }
@@ -72,7 +82,8 @@ void xmm2(Cpu& cpu, const Insn& i) {
 template <auto kFunction>
 void xmm2_imm(Cpu& cpu, const Insn& i) {
   enter_sse(cpu);
-  const Xmm source = xmm_rm(cpu, i);
+  Xmm scratch;
+  const Xmm& source = xmm_rm(cpu, i, scratch);
   Xmm& reg = cpu.sse.xmm[i.reg];
   reg = kFunction(reg, source, static_cast<unsigned>(i.imm));
 }

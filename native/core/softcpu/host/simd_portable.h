@@ -8,6 +8,8 @@ namespace hv::softcpu::host {
 
 inline bool use_sse = false;
 
+inline Xmm pair(std::uint64_t low, std::uint64_t high) { return {low, high}; }
+
 #define HV_NOT_HERE(name) \
   inline bool name(Xmm&, const Xmm&, std::uint32_t&) { return false; }
 #define XMM(name) HV_NOT_HERE(name)

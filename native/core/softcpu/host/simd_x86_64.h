@@ -16,6 +16,15 @@ inline bool use_sse = true;
 // seam for a run loop that keeps the guest's MXCSR loaded instead.
 inline constexpr std::uint32_t kHostMxcsr = 0x1f80;
 
+// Two halves to one value in a vector register. A store of 16 bytes follows, never two of 8 that a
+// later load of 16 would wait for; compilers left alone go through the stack in halves.
+inline Xmm pair(std::uint64_t low, std::uint64_t high) {
+  __m128i to = _mm_cvtsi64_si128(static_cast<long long>(low));
+  const __m128i above = _mm_cvtsi64_si128(static_cast<long long>(high));
+  asm("punpcklqdq %1, %0" : "+x"(to) : "x"(above));
+  return std::bit_cast<Xmm>(to);
+}
+
 #define HV_GUEST_MXCSR "ldmxcsr %[csr]\n\t"
 #define HV_HOST_MXCSR "\n\tstmxcsr %[csr]\n\tldmxcsr %[own]"
 
