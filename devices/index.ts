@@ -1,5 +1,6 @@
 // What a machine is assembled from. vmm/ makes these in one explicit order, each with a DeviceHost,
 // its options and its callbacks, and adds them to a DeviceSet.
+
 export { type AcpiPmCallbacks, AcpiPmDevice } from "./acpi-pm/adapter.js";
 export { DEBUG_EXIT_PORT, DebugExit, type DebugExitCallbacks } from "./debugexit/model.js";
 export {
@@ -30,14 +31,6 @@ export { POST_PORTS, PostPorts } from "./post/model.js";
 export { type ResetCallbacks, ResetControl, type ResetKind } from "./reset/model.js";
 export { NoneBackend, type SerialBackend } from "./serial/backend.js";
 export { ConsoleBackend, type ConsoleFollower } from "./serial/console.js";
-export {
-  type ConsoleGap,
-  ConsoleLog,
-  type ConsoleRead,
-  consoleGaps,
-  DEFAULT_LIMIT as DEFAULT_CONSOLE_LIMIT,
-  readConsoleLog,
-} from "./serial/console-log.js";
 export { FileBackend } from "./serial/file.js";
 export { type Pty, PtyBackend } from "./serial/pty.js";
 export { SocketBackend } from "./serial/socket.js";

@@ -1,6 +1,7 @@
 // The VM's console: output into the log and to whoever follows it, input by calls.
+
+import type { ConsoleLog } from "../../api-schema/console-log.js";
 import { type SerialBackend, SerialListeners } from "./backend.js";
-import type { ConsoleLog } from "./console-log.js";
 
 /** Input that the guest has not read yet; a caller is told how much of its data fitted. */
 const MAX_INPUT = 64 * 1024;

@@ -16,9 +16,14 @@ import { join } from "node:path";
 import { PassThrough, Writable } from "node:stream";
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import {
+  ConsoleLog,
+  consoleGaps,
+  type LogFiles,
+  readConsoleLog,
+} from "../../api-schema/console-log.js";
 import { NoneBackend } from "./backend.js";
 import { ConsoleBackend } from "./console.js";
-import { ConsoleLog, consoleGaps, type LogFiles, readConsoleLog } from "./console-log.js";
 import { FileBackend } from "./file.js";
 import { SocketBackend } from "./socket.js";
 import { StdioBackend } from "./stdio.js";

@@ -2,9 +2,9 @@
 import { closeSync, openSync, rmSync, writeSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
+import { ConsoleLog } from "../../api-schema/console-log.js";
 import type { VmDefinition } from "../../api-schema/definition.js";
 import { VmError } from "../../api-schema/errors.js";
-import { ConsoleLog } from "../../devices/serial/console-log.js";
 import { host } from "../../native/host.js";
 import { createMachine } from "../../native/index.js";
 import { type BuiltVm, buildVm } from "../build.js";

@@ -3,11 +3,11 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { ConsoleLog } from "../../api-schema/console-log.js";
 import { asVmError, reasonOf, VmError } from "../../api-schema/errors.js";
 import { parse } from "../../api-schema/validate.js";
 import { LaunchFile, runtimeFiles } from "../../api-schema/vm-process.js";
 import type { VmStatus } from "../../api-schema/vm-rpc.js";
-import { ConsoleLog } from "../../devices/serial/console-log.js";
 import type { Pty } from "../../devices/serial/pty.js";
 import type { Machine, MachineOptions } from "../../native/types.js";
 import { type BuiltVm, buildVm } from "../build.js";

@@ -1,9 +1,10 @@
 // From a definition's `serial` to what stands at the other ends of the two cables.
+
+import type { ConsoleLog } from "../../api-schema/console-log.js";
 import type { Serial } from "../../api-schema/definition.js";
 import { reasonOf, VmError } from "../../api-schema/errors.js";
 import { NoneBackend, type SerialBackend } from "../../devices/serial/backend.js";
 import { ConsoleBackend } from "../../devices/serial/console.js";
-import type { ConsoleLog } from "../../devices/serial/console-log.js";
 import { FileBackend } from "../../devices/serial/file.js";
 import { type Pty, PtyBackend } from "../../devices/serial/pty.js";
 import { SocketBackend } from "../../devices/serial/socket.js";

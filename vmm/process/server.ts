@@ -1,6 +1,7 @@
 // The Unix socket of a VM process: who connects, and what each method does with the VM.
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
+import type { ConsoleLog } from "../../api-schema/console-log.js";
 import { reasonOf, VmError } from "../../api-schema/errors.js";
 import {
   MAX_SOCKET_PATH,
@@ -10,7 +11,6 @@ import {
   type VmResult,
 } from "../../api-schema/vm-rpc.js";
 import type { ConsoleBackend } from "../../devices/serial/console.js";
-import type { ConsoleLog } from "../../devices/serial/console-log.js";
 import type { VirtualMachine } from "../machine.js";
 import { Connection } from "./connection.js";
 
