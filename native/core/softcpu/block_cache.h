@@ -23,6 +23,9 @@ struct Block {
   CodePage* page2 = nullptr;    // an instruction across two pages
   std::uint32_t version = 0, version2 = 0;
   std::uint64_t epoch = 0, epoch2 = 0;
+  // Its page while it runs, where a store into its lines restarts the instruction. A block of one
+  // instruction needs no such care.
+  std::uint64_t guarded_page = ~0ull;
   std::uint8_t count = 0;        // instructions
   std::uint8_t first_part = 0;   // crossing: its bytes in the first page
   std::uint16_t bytes = 0;

@@ -272,6 +272,7 @@ class Cpu final : public Vcpu {
   std::optional<Exit> look_at_signals();
   std::optional<Exit> step();
   Block* next_block();
+  Block* find_outside(std::uint64_t linear);
   Block* find_block(std::uint64_t linear);  // fetch.cc, as are the next
   bool still_valid(Block& block, std::uint64_t linear);
   bool revalidate(Block& block);

@@ -150,6 +150,7 @@ Block* Cpu::decode_block(std::uint64_t linear, std::uint64_t physical) {
   block.bytes = run.bytes;
   block.size = code_size();
   block.changes_mode = run.changes_mode;
+  if (run.count > 1) block.guarded_page = physical & kPageMask;
   return keep(block, {run.insns.data(), run.count}, {bytes.data(), run.bytes});
 }
 

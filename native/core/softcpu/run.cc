@@ -52,6 +52,37 @@ void Cpu::refresh() {
   attention_ = slow_mode() || slow.interrupt_shadow || slow.activity != Activity::kRunning;
 }
 
+inline Block* Cpu::next_block() {
+  const std::uint64_t linear = (code_base_ + gpr[kRip]) & rip_mask_;
+  Block* const block = blocks->jump(linear, fetch_mode_);
+  if (block != nullptr && block->fresh()) [[likely]] return block;
+  return find_outside(linear);
+}
+
+// Nothing runs while a block is looked for: a fault on the way is the fetch's.
+Block* Cpu::find_outside(std::uint64_t linear) {
+  running_page = kNoPage;
+  insn = &kBetween;
+  return find_block(linear);
+}
+
+inline void Cpu::execute(const Block& block) {
+  const Insn* i = block.insns;
+  const Insn* const end = i + block.count;
+  running_page = block.guarded_page;
+  block_start_ = i;
+  std::uint64_t next = gpr[kRip];  // within a block only its last instruction may branch
+  do {
+    gpr[kRip] = next += i->length;
+    insn = i;
+    i->run(*this, *i);
+  } while (++i != end);
+  add_count(count.instructions, block.count);
+  block_start_ = nullptr;
+  if (block.changes_mode) [[unlikely]] refresh();
+  gpr[kRip] &= rip_mask_;
+}
+
 Exit Cpu::loop() {
   refresh();
   if (executing_alone) {
@@ -74,28 +105,13 @@ Exit Cpu::loop() {
   }
 }
 
-void Cpu::execute(const Block& block) {
-  const Insn* i = block.insns;
-  const Insn* const end = i + block.count;
-  running_page = block.count > 1 ? block.physical & kPageMask : kNoPage;
-  block_start_ = i;
-  do {
-    gpr[kRip] += i->length;
-    insn = i;
-    i->run(*this, *i);
-  } while (++i != end);
-  add_count(count.instructions, block.count);
-  block_start_ = nullptr;
-  if (block.changes_mode) [[unlikely]] refresh();
-  gpr[kRip] &= rip_mask_;
-}
-
 // One instruction alone: one that overwrites its own block, the last before CS's limit, and every
 // one in attention mode.
 void Cpu::execute_first(const Block& block) {
   const Insn& i = *block.insns;
-  if (gpr[kRip] + i.length > code_end_) protection_fault();
+  insn = &kBetween;
   running_page = kNoPage;
+  if (gpr[kRip] + i.length > code_end_) protection_fault();
   gpr[kRip] += i.length;
   block_start_ = insn = &i;
   const bool debug = slow_mode();
@@ -115,15 +131,6 @@ std::optional<Exit> Cpu::step() {
   if (slow.activity != Activity::kRunning) return exit_for(slow.activity);
   execute_first(*next_block());
   return std::nullopt;
-}
-
-Block* Cpu::next_block() {
-  const std::uint64_t linear = (code_base_ + gpr[kRip]) & rip_mask_;
-  Block* const block = blocks->jump(linear, fetch_mode_);
-  if (block != nullptr && block->fresh()) [[likely]] return block;
-  running_page = kNoPage;
-  insn = &kBetween;
-  return find_block(linear);
 }
 
 std::optional<Exit> Cpu::look_at_signals() {
