@@ -1,0 +1,115 @@
+// A VM process without a daemon, for tests: starts it on a folder of its own, talks to it over its
+// socket.
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { readConsoleLog } from "../../api-schema/console-log.js";
+import { type LaunchFile, runtimeFiles, type VmDefinition } from "../../api-schema/index.js";
+import { VmConnection } from "../../daemon/supervisor/vm-connection.js";
+import { projectRoot } from "./paths.js";
+
+const PROGRAM = join(projectRoot, "dist", "vmm", "process", "main.js");
+const READY_MS = 30_000;
+const POLL_MS = 20;
+
+export interface LaunchOptions {
+  readonly folder: string;
+  readonly definition: VmDefinition;
+  /** The console's history, shared by the processes that continue one guest. */
+  readonly console: string;
+  /** A folder of saveState to go on from. */
+  readonly restore?: string;
+}
+
+export class VmProcess {
+  readonly #child: ChildProcess;
+  readonly connection: VmConnection;
+  readonly #console: string;
+
+  private constructor(child: ChildProcess, connection: VmConnection, console: string) {
+    this.#child = child;
+    this.connection = connection;
+    this.#console = console;
+  }
+
+  static async launch({ folder, definition, console, restore }: LaunchOptions): Promise<VmProcess> {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const launch: LaunchFile = {
+      nonce: folder,
+      definition,
+      start: false,
+      onReset: "restart",
+      console: { file: console, limit: 16 * 2 ** 20 },
+      linger: 0,
+      ...(restore === undefined ? {} : { restore }),
+    };
+    writeFileSync(join(folder, runtimeFiles.launch), JSON.stringify(launch));
+    const log = openSync(join(folder, "process.log"), "a");
+    const child = spawn(process.execPath, [PROGRAM, folder], { stdio: ["ignore", log, log] });
+    const socket = join(folder, runtimeFiles.socket);
+    await until(
+      () => existsSync(socket),
+      () => child.exitCode,
+      folder,
+    );
+    const connection = await VmConnection.open(socket, definition.name);
+    await connection.hello();
+    return new VmProcess(child, connection, console);
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  /** All that is kept of the guest's output. */
+  output(): string {
+    const parts: Buffer[] = [];
+    for (let offset = 0; ; ) {
+      const read = readConsoleLog(this.#console, offset, 2 ** 20);
+      if (read.bytes.length === 0) return Buffer.concat(parts).toString("latin1");
+      parts.push(Buffer.from(read.bytes));
+      offset = read.offset + read.bytes.length;
+    }
+  }
+
+  async waitFor(text: string, seconds: number): Promise<void> {
+    const deadline = Date.now() + seconds * 1000;
+    while (!this.output().includes(text)) {
+      if (Date.now() > deadline)
+        throw new Error(
+          `no ${JSON.stringify(text)} within ${seconds} s: ${this.output().slice(-600)}`,
+        );
+      await pause(POLL_MS);
+    }
+  }
+
+  type(text: string): Promise<unknown> {
+    return this.connection.call("consoleWrite", { data: Buffer.from(text).toString("base64") });
+  }
+
+  /** Ends the process and resolves when it is gone. */
+  async end(): Promise<void> {
+    const gone = new Promise((resolve) => this.#child.once("exit", resolve));
+    if (this.#child.exitCode !== null) return;
+    await this.connection.call("stop", {}).catch(() => this.#child.kill("SIGKILL"));
+    await gone;
+    this.connection.close();
+  }
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function until(
+  done: () => boolean,
+  exit: () => number | null,
+  folder: string,
+): Promise<void> {
+  const deadline = Date.now() + READY_MS;
+  while (!done()) {
+    if (exit() !== null || Date.now() > deadline)
+      throw new Error(
+        `the VM process did not start: ${readFileSync(join(folder, "process.log"), "utf8")}`,
+      );
+    await pause(POLL_MS);
+  }
+}
