@@ -18,7 +18,6 @@ export function handleSignals(
     (ask ? vm.shutdown() : vm.stop()).catch(() => {});
   };
   for (const signal of SIGNALS) process.on(signal, handle);
-  process.on("SIGPIPE", () => {});
   return () => {
     for (const signal of SIGNALS) process.off(signal, handle);
   };

@@ -1,0 +1,233 @@
+import { describe, expect, it } from "vitest";
+import { getopt, UsageError } from "./getopt.js";
+import {
+  parseCount,
+  parseFirmware,
+  parseLpcOption,
+  parseMemory,
+  parseSlotOption,
+} from "./grammar.js";
+import { parseCommand } from "./options.js";
+
+const failure = (act: () => unknown): readonly [string, number] | undefined => {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof UsageError) return [error.message, error.exitStatus];
+    throw error;
+  }
+  return undefined;
+};
+
+const MIB = 2 ** 20;
+const GIB = 2 ** 30;
+
+describe("-m", () => {
+  it.each([
+    ["256", 256 * MIB],
+    ["0x100", 256 * MIB],
+    ["0400", 256 * MIB],
+    ["1048576", MIB],
+    ["2097152", 2 * MIB],
+    ["1g", GIB],
+    ["1G", GIB],
+    ["524288k", 512 * MIB],
+    ["1GB", GIB],
+    ["1Gxyz", GIB],
+    ["1t", 2 ** 40],
+    ["1048576b", MIB],
+    ["", 0],
+  ])("%j is %d bytes", (text, bytes) => expect(parseMemory(text)).toBe(bytes));
+
+  it.each(["1.5G", "1x", "99999999999999999999", "16e", "g1x", "08"])("%j is refused", (text) => {
+    const outcome = failure(() => parseMemory(text));
+    if (text === "g1x") expect(parseMemory(text)).toBe(0);
+    else expect(outcome).toEqual([`invalid memsize '${text}'`, 64]);
+  });
+});
+
+describe("-s", () => {
+  it.each([
+    ["2,lpc", "0:2:0"],
+    ["2:1,lpc", "0:2:1"],
+    ["0:2:1,lpc", "0:2:1"],
+    ["7:2:0,lpc", "7:2:0"],
+    ["2x,lpc", "0:2:0"],
+    ["31,hostbridge,ignored,config", "0:31:0"],
+  ])("%s is slot %s", (text, slot) => expect(parseSlotOption(text, []).slot).toBe(slot));
+
+  it.each([
+    ["2", 'Invalid PCI slot info field "2"'],
+    ["32,lpc", 'Invalid PCI slot info field "32"'],
+    ["2:8,lpc", 'Invalid PCI slot info field "2:8"'],
+    ["256:1:1,lpc", 'Invalid PCI slot info field "256:1:1"'],
+    ["-1,lpc", 'Invalid PCI slot info field "-1"'],
+    ["x,lpc", 'Invalid PCI slot info field "x"'],
+    ["5,lpc", "pci slot 5:0 already occupied!"],
+    ["2:1,nothing", 'pci slot 2:1: unknown device "nothing"'],
+    ["2,virtio-blk,disk.img", "not built yet: virtio-blk"],
+  ])("%s is refused", (text, message) => {
+    const taken = [{ slot: "0:5:0", type: "lpc" as const }];
+    expect(failure(() => parseSlotOption(text, taken))).toEqual([message, 1]);
+  });
+});
+
+describe("-l", () => {
+  it.each([
+    ["com1,stdio", { port: "com1", backend: { backend: "stdio" } }],
+    ["COM2,autopty", { port: "com2", backend: { backend: "pty" } }],
+    ["com1,autopty=/tmp/x", { port: "com1", backend: { backend: "pty", path: "/tmp/x" } }],
+    ["com1,file=/a=b,c", { port: "com1", backend: { backend: "file", path: "/a=b,c" } }],
+    ["com1", { port: "com1", backend: { backend: "none" } }],
+    ["debugexit", { device: "debugexit" }],
+    ["testdev", { device: "testdev" }],
+  ])("%s", (text, option) => expect(parseLpcOption(text)).toEqual(option));
+
+  it.each([
+    ["com3,stdio", "invalid lpc device configuration 'com3,stdio'", 64],
+    ["bootrom,x", "not built yet: bootrom", 1],
+    ["com1,/dev/tty9", "Unable to initialize backend '/dev/tty9' for LPC device COM1", 1],
+  ])("%s is refused", (text, message, status) =>
+    expect(failure(() => parseLpcOption(text))).toEqual([message, status]),
+  );
+});
+
+describe("-f", () => {
+  it.each([
+    ["kexec,k,i,a b,c", { kind: "linux", kernel: "k", initrd: "i", cmdline: "a b,c" }],
+    ["kexec,k,,c", { kind: "linux", kernel: "k", cmdline: "c" }],
+    ["kexec,k", { kind: "linux", kernel: "k" }],
+    [
+      "multiboot,k,a;x y:b,c,d",
+      {
+        kind: "multiboot",
+        kernel: "k",
+        modules: [{ file: "a", args: "x y" }, { file: "b" }],
+        cmdline: "c,d",
+      },
+    ],
+    ["multiboot,k", { kind: "multiboot", kernel: "k", modules: [] }],
+  ])("%s", (text, firmware) => expect(parseFirmware(text)).toEqual(firmware));
+
+  it.each(["kexec", "kexec,,i,c", "grub,k", "", "multiboot,k,a::b"])("%j is refused", (text) => {
+    expect(failure(() => parseFirmware(text))?.[0]).toContain("kexec,KERNEL");
+  });
+
+  it("names what is not built", () => {
+    expect(failure(() => parseFirmware("fbsd,a,b,c"))).toEqual(["not built yet: fbsd", 1]);
+    expect(failure(() => parseFirmware("bootrom,x"))).toEqual(["not built yet: bootrom", 1]);
+  });
+});
+
+describe("getopt", () => {
+  const all = (...words: string[]) => [...getopt(words, "ab:", { long: false, value: true })];
+
+  it("takes bundles, arguments in the word or after it, and stops at the first other word", () => {
+    expect(all("-ab5", "-b", "-x", "rest", "-a")).toEqual([
+      { name: "a", value: "" },
+      { name: "b", value: "5" },
+      { name: "b", value: "-x" },
+    ]);
+    expect(all("-a", "--", "-a")).toHaveLength(1);
+    expect(all("-", "-a")).toHaveLength(0);
+  });
+
+  it("takes long options", () => {
+    expect(all("--long", "--value", "1", "--value=a=b")).toEqual([
+      { name: "long", value: "" },
+      { name: "value", value: "1" },
+      { name: "value", value: "a=b" },
+    ]);
+  });
+
+  it.each([["-c"], ["-b"], ["-:"], ["--none"], ["--value"], ["--toString"]])("refuses %s", (word) =>
+    expect(failure(() => all(word))?.[1]).toBe(1),
+  );
+});
+
+describe("the command line", () => {
+  const definition = (...words: string[]) => parseCommand([...words, "-f", "kexec,k"]).definition;
+
+  it("is the reference's Linux line", () => {
+    const words = "-A -m 1G -c 2 -u -s 0:0,hostbridge -s 31,lpc -l com1,stdio -f kexec,k,i,a b";
+    const command = parseCommand([...words.split(" ").slice(0, -1).slice(0, -1), "kexec,k,i,a b"]);
+    expect(command.definition).toMatchObject({
+      cpus: 2,
+      memory: GIB,
+      boot: { kernel: "k", initrd: "i", cmdline: "a b" },
+      devices: [
+        { slot: "0:0:0", type: "hostbridge" },
+        { slot: "0:31:0", type: "lpc" },
+      ],
+      serial: { com1: { backend: "stdio" }, com2: { backend: "none" } },
+      firmware: { acpi: true, mpTable: true, rtc: "utc" },
+    });
+  });
+
+  it("has the original's defaults", () => {
+    expect(definition()).toMatchObject({
+      cpus: 1,
+      memory: 256 * MIB,
+      accelerator: "auto",
+      devices: [],
+      firmware: {
+        acpi: false,
+        mpTable: true,
+        x2apic: false,
+        rtc: "localtime",
+        strictIo: false,
+        ignoreUnknownMsrs: false,
+      },
+    });
+  });
+
+  it("takes -Y bare, and bundles", () => {
+    expect(definition("-YxewACHP")?.firmware).toMatchObject({
+      acpi: true,
+      mpTable: false,
+      x2apic: true,
+      strictIo: true,
+      ignoreUnknownMsrs: true,
+    });
+  });
+
+  it("has the same UUID on every run, or the one given", () => {
+    expect(definition()?.uuid).toBe(definition()?.uuid);
+    const uuid = "01234567-89ab-cdef-0123-456789abcdef";
+    expect(definition("-U", uuid)?.uuid).toBe(uuid);
+  });
+
+  it.each([
+    [["-c", "0"], "Invalid guest vCPUs (0)", 1],
+    [["-c", "x"], "Invalid guest vCPUs (0)", 1],
+    [["-c", "65"], "65 vCPUs requested but only 64 available", 1],
+    [["-m", "1.5G"], "invalid memsize '1.5G'", 64],
+    [["-m", "0"], "Unable to setup memory (0 bytes", 1],
+    [["-m", "1e"], "Unable to setup memory (1152921504606847000 bytes", 1],
+    [["-b"], "not built yet: -b", 1],
+    [["-g", "1234"], "not built yet: -g", 1],
+    [["-M"], "not built yet: -M", 1],
+    [["-W"], "not built yet: -W", 1],
+    [["-U", "x"], "xhyve.uuid: must be a UUID", 1],
+    [["--accel", "fast"], "xhyve.accelerator: must be one of auto, soft, kvm, hvf", 1],
+  ] as const)("%j is refused", (words, message, status) => {
+    const [text, code] = failure(() => definition(...words)) ?? ["accepted", 0];
+    expect(text).toContain(message);
+    expect(code).toBe(status);
+  });
+
+  it("needs firmware, or a saved state", () => {
+    expect(failure(() => parseCommand([]))).toEqual(["", 1]);
+    expect(parseCommand(["--restore", "x"])).toMatchObject({ restore: "x", definition: undefined });
+  });
+
+  it.each([
+    ["-h", "short-help"],
+    ["-v", "version"],
+    ["--help", "help"],
+  ])("%s asks for no firmware", (word, action) => expect(parseCommand([word]).action).toBe(action));
+
+  it("counts as atoi does", () => {
+    expect(["4", " 4x", "-1", "", "x"].map(parseCount)).toEqual([4, 4, -1, 0, 0]);
+  });
+});
