@@ -142,6 +142,17 @@ void Reader::read_modrm() {
   i.rm = with_rex(i.modrm, kRexB);
 }
 
+// SDM Vol. 2, appendix A: an operand of type y is a doubleword, or a quadword with REX.W; beside
+// one of type v (CRC32) it is that one which the size is for.
+bool never_a_word(const Row& row) {
+  bool y = false;
+  for (const Arg arg : row.args) {
+    if (arg == Arg::Ev) return false;
+    y |= arg == Arg::Ey || arg == Arg::Gy || arg == Arg::Ry;
+  }
+  return y;
+}
+
 void Reader::choose_sizes(const Row& row) {
   const bool is64 = mode_ == CodeSize::k64;
   const bool prefixed = operand_prefix_ && row.prefix != Prefix::k66;
@@ -150,7 +161,7 @@ void Reader::choose_sizes(const Row& row) {
     i.size = k8;
   } else if (is64 && ((row.traits & kForce64) != 0 || (rex_ & kRexW) != 0)) {
     i.size = k64;
-  } else if (prefixed != (mode_ == CodeSize::k16)) {
+  } else if (prefixed != (mode_ == CodeSize::k16) && !never_a_word(row)) {
     i.size = k16;
   } else {
     i.size = is64 && (row.traits & kDefault64) != 0 ? k64 : k32;

@@ -1,6 +1,7 @@
 // The x87's control instructions and its images in memory: FNSTENV, FNSAVE, FXSAVE and back.
 // SDM Vol. 1, "Saving the x87 FPU's State with FSTENV/FNSTENV and FSAVE/FNSAVE", and Vol. 2, FXSAVE.
 #include "softcpu/exec_x87.h"
+#include "softcpu/paging.h"
 
 namespace hv::softcpu {
 
@@ -225,7 +226,10 @@ constexpr std::uint64_t kCr4Osfxsr = 0x200;
 std::uint64_t aligned_operand(Cpu& cpu, const Insn& insn) {
   const std::uint64_t at = cpu.effective_address(insn);
   const AccessKind kind = insn.op == Op::kFxsave ? AccessKind::kWrite : AccessKind::kRead;
-  if ((cpu.linear(insn.segment, at, kFxImage, kind) & 15) != 0) cpu.protection_fault();
+  const std::uint64_t linear = cpu.linear(insn.segment, at, kFxImage, kind);
+  if (cpu.long64 && !canonical(linear))  // comes before the alignment
+    cpu.raise(insn.segment == kSs ? Vector::kSs : Vector::kGp, 0);
+  if ((linear & 15) != 0) cpu.protection_fault();
   return at;
 }
 

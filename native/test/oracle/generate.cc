@@ -106,11 +106,15 @@ struct Encoder {
   void prefixes() {
     static constexpr std::uint8_t kSegments[] = {0x26, 0x2e, 0x36, 0x3e};
     const bool near_branch = (row.traits & kForce64) != 0 || has_arg(row, {Arg::Jb, Arg::Jz});
+    // With 66 MOVSXD reads two bytes on Intel and four on AMD.
     const bool free66 = row.prefix == Prefix::kNone && family(row.op) != Family::kSimd &&
-                        !near_branch;
+                        !near_branch && row.name != "movsxd";
+    // Which bytes MASKMOV looks at before a fault, and stores, is the implementation's choice: its
+    // operand stays where aim() puts it.
+    const bool placed = starts_with(row, "maskmov");
     if (free66 && random.percent(20)) byte(0x66);
-    if (random.percent(8)) byte(0x67);
-    if (random.percent(6) && (row.traits & kEndsBlock) == 0)
+    if (!placed && random.percent(8)) byte(0x67);
+    if (!placed && random.percent(6) && (row.traits & kEndsBlock) == 0)
       byte(mode == CodeSize::k64 && random.percent(40) ? 0x65u : random.pick(kSegments));
     if ((row.traits & kRepeats) != 0 && random.percent(60)) byte(random.percent(50) ? 0xf2 : 0xf3);
     if (random.percent(lock_chance())) byte(0xf0);
@@ -169,7 +173,6 @@ class Aimer {
         has_arg(row, {Arg::Ev}))
       gpr(insn.reg) = static_cast<std::uint64_t>(static_cast<std::int64_t>(random_.below(2000)) - 1000);
     if (row.name == "xlat") gpr(kRbx) = based(target() & ~255ull);
-    // Which bytes are looked at before a fault, and stored, is the implementation's choice.
     if (starts_with(row, "maskmov")) gpr(kRdi) = based(kData + 16 * random_.below(0x1f0));
     if (starts_with(row, "shld") || starts_with(row, "shrd")) small_count(row, insn);
     branches(row, insn);
