@@ -172,6 +172,9 @@ class Aimer {
     if (starts_with(row, "bt") && insn.memory && has_arg(row, {Arg::Gv}) &&
         has_arg(row, {Arg::Ev}))
       gpr(insn.reg) = static_cast<std::uint64_t>(static_cast<std::int64_t>(random_.below(2000)) - 1000);
+    // AMD has a bit 17 in MXCSR (misaligned SSE); whichever byte it comes from, it is not set here.
+    if (row.name == "ldmxcsr" || row.name == "fxrstor")
+      for (auto& one : test_.data) one &= 0xfd;
     if (row.name == "xlat") gpr(kRbx) = based(target() & ~255ull);
     if (starts_with(row, "maskmov")) gpr(kRdi) = based(kData + 16 * random_.below(0x1f0));
     if (starts_with(row, "shld") || starts_with(row, "shrd")) small_count(row, insn);
