@@ -79,6 +79,25 @@ export const ConsoleQuery = closed({
   length: Type.Integer({ minimum: 1, maximum: 256 * 1024, default: 64 * 1024 }),
 });
 
+/** The text frames of a console's stream; binary ones are output. Closed by the daemon with 1000
+ * after `ended`, 1013 after `dropped`, 1011 when what was typed could not be delivered. */
+export const ConsoleNotice = Type.Union([
+  /** Where the output that follows begins. */
+  closed({ kind: Type.Literal("start"), offset: count }),
+  /** Output that is no longer, or never was, on the disk. */
+  closed({ kind: Type.Literal("gap"), from: count, to: count }),
+  /** The VM is off. */
+  closed({ kind: Type.Literal("ended") }),
+  /** The client was too slow; it may come back with this offset. */
+  closed({ kind: Type.Literal("dropped"), offset: count, reason: Type.String() }),
+]);
+
+/** The largest frame that a client may send. */
+export const MAX_CONSOLE_FRAME = 64 * 1024;
+
+/** `wait` and `timeout` aside, these verbs take nothing. */
+export const NoBody = closed({});
+
 export const StreamQuery = closed({ offset: Type.Optional(Type.Integer()) });
 
 export const Statistics = vmMethods.statistics.result;
@@ -119,5 +138,6 @@ export type ChangeVm = Static<typeof ChangeVm>;
 export type VmView = Static<typeof VmView>;
 export type VmStatusView = Static<typeof VmStatusView>;
 export type VmPower = Static<typeof VmPower>;
+export type ConsoleNotice = Static<typeof ConsoleNotice>;
 export type HostInformation = Static<typeof HostInformation>;
 export type Problem = Static<typeof Problem>;

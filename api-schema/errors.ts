@@ -12,6 +12,9 @@ const SPECS = {
   REQUEST_INVALID: { http: 400, text: "%s: %s" }, // where in the body, what is wrong
   REQUEST_NOT_JSON: { http: 400, text: "the body is not JSON: %s" },
   REQUEST_TOO_LARGE: { http: 413, text: "the request is larger than %s bytes" },
+  REQUEST_NOT_HTTP: { http: 400, text: "the request is not valid HTTP: %s" },
+  MEDIA_TYPE: { http: 415, text: "content-type: must be application/json, not %s" },
+  UPGRADE_REQUIRED: { http: 426, text: "the console's stream is a WebSocket: ask for an upgrade" },
   UNAUTHORIZED: { http: 401, text: "a valid bearer token is needed" },
   FORBIDDEN: { http: 403, text: "%s" },
   ROUTE_NOT_FOUND: { http: 404, text: "there is no %s %s" },
@@ -27,8 +30,10 @@ const SPECS = {
   VM_STATE_FORBIDS: { http: 409, text: "a VM that is %s cannot %s" },
   VM_PROCESS_GONE: { http: 502, text: "the process of VM %s is gone: %s" },
   VM_PROCESS_SILENT: { http: 504, text: "the process of VM %s did not answer %s within %s s" },
+  FOLDER_UNSAFE: { http: 422, text: "%s: %s" },
   VM_START_FAILED: { http: 502, text: "VM %s did not start: %s" },
   STATE_DIRECTORY_LOCKED: { http: 409, text: "another daemon (pid %s) uses %s" },
+  SOCKET_TAKEN: { http: 409, text: "another program answers on %s" },
   DATABASE_NEWER: {
     http: 500,
     text: "the database %s has schema version %s; this daemon knows up to %s",

@@ -5,7 +5,7 @@
 // to disk whenever the state is a last one), so that a daemon that was dead learns what happened.
 import { type Static, Type } from "@sinclair/typebox";
 import { HostPath, VmDefinition } from "./definition.js";
-import { literals } from "./shape.js";
+import { closed, literals } from "./shape.js";
 import { VmStatus } from "./vm-rpc.js";
 
 export const runtimeFiles = {
@@ -48,6 +48,13 @@ export const StatusFile = Type.Object(
     /** Milliseconds since 1970, the host's clock. */
     time: Type.Integer(),
     status: VmStatus,
+    /** What kept the VM from being built, from the table of errors.ts: `status` has it in words. */
+    error: Type.Optional(
+      closed({
+        code: Type.String(),
+        details: Type.Array(Type.Union([Type.String(), Type.Number()])),
+      }),
+    ),
   },
   { additionalProperties: false, $id: "StatusFile" },
 );

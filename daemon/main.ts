@@ -1,17 +1,14 @@
 // bin/xhyved: opens the registry, takes its VMs back, and serves. SIGTERM and SIGINT end the
 // daemon; the VMs go on.
-import { mkdirSync } from "node:fs";
 import { pino } from "pino";
-import { VmError } from "../api-schema/index.js";
+import { MAX_SOCKET_PATH, VmError } from "../api-schema/index.js";
 import { buildServer, listenOnSocket, readToken } from "./http/server.js";
-import { lockStateDir } from "./lock.js";
+import { lockFolder, ownFolder } from "./lock.js";
 import { Registry } from "./registry/registry.js";
 import { parseSettings, type Settings, USAGE } from "./settings.js";
 import { Supervisor } from "./supervisor/supervisor.js";
 import { VmFolders } from "./supervisor/vm-folders.js";
 import { version } from "./version.js";
-
-const MAX_SOCKET_PATH = 103;
 
 function checkSocketPath(path: string): void {
   const length = Buffer.byteLength(path);
@@ -20,14 +17,16 @@ function checkSocketPath(path: string): void {
 
 async function serve(settings: Settings): Promise<void> {
   checkSocketPath(settings.socket);
-  mkdirSync(settings.stateDir, { recursive: true, mode: 0o700 });
-  mkdirSync(settings.runtimeDir, { recursive: true, mode: 0o700 });
-  lockStateDir(settings.stateDir);
+  const { stateDir, runtimeDir } = settings;
+  for (const folder of new Set([stateDir, runtimeDir])) {
+    ownFolder(folder);
+    lockFolder(folder);
+  }
 
   const token = settings.tcp === undefined ? undefined : readToken(settings.tcp);
   const log = pino({ level: settings.logLevel });
-  const registry = new Registry(settings.stateDir);
-  const folders = new VmFolders(settings.stateDir, settings.runtimeDir);
+  const registry = new Registry(stateDir);
+  const folders = new VmFolders(stateDir, runtimeDir);
   const supervisor = new Supervisor(registry, folders, log);
   await supervisor.load();
 

@@ -23,10 +23,14 @@ const vitest = (project) => ({
   after: () => unlistedSkips(project),
 });
 
+// Tests start daemons and VM processes from dist/.
+const build = { name: "build", command: bin("tsc"), args: ["-p", "tsconfig.build.json"] };
+
 const STEPS = {
   unit: [
     { name: "format and lint", command: bin("biome"), args: ["check", "."] },
     { name: "types", command: bin("tsc"), args: ["-p", "tsconfig.json"] },
+    build,
     vitest("unit"),
     {
       name: "core tests (ASan, UBSan, TSan)",
@@ -39,7 +43,7 @@ const STEPS = {
       args: ["test/oracle/run.mjs", "--count", "60000"],
     },
   ],
-  system: [vitest("system")],
+  system: [build, vitest("system")],
 };
 
 function allowedSkips() {

@@ -5,17 +5,15 @@ import { connect } from "node:net";
 import websocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from "fastify";
 import type { Logger } from "pino";
-import { API_PREFIX, VmError } from "../../api-schema/index.js";
+import { API_PREFIX, MAX_CONSOLE_FRAME, VmError } from "../../api-schema/index.js";
 import type { TcpSettings } from "../settings.js";
 import type { Supervisor } from "../supervisor/supervisor.js";
 import type { VmFolders } from "../supervisor/vm-folders.js";
 import { consoleRoutes } from "./console.js";
 import { hostRoutes } from "./host.js";
-import { problems } from "./problems.js";
+import { BODY_LIMIT, knownError, problems, refuseNonHttp, sendProblem } from "./problems.js";
 import { validation } from "./validation.js";
 import { vmRoutes } from "./vms.js";
-
-const BODY_LIMIT = 2 ** 20;
 
 export interface ServerParts {
   readonly supervisor: Supervisor;
@@ -32,10 +30,12 @@ export async function buildServer(
     loggerInstance: log as FastifyBaseLogger,
     bodyLimit: BODY_LIMIT,
     forceCloseConnections: true,
+    frameworkErrors: (error, request, reply) => sendProblem(knownError(error), request, reply),
+    clientErrorHandler: refuseNonHttp,
   });
   await app.register(problems);
   await app.register(validation);
-  await app.register(websocket);
+  await app.register(websocket, { options: { maxPayload: MAX_CONSOLE_FRAME } });
   if (token !== undefined) app.addHook("onRequest", requireToken(token));
   await app.register(vmRoutes, { prefix: API_PREFIX, supervisor });
   await app.register(consoleRoutes, { prefix: API_PREFIX, supervisor, folders });
@@ -73,7 +73,7 @@ export function readToken({ tokenFile }: TcpSettings): Buffer {
 
 /** Listens with mode 0600; a socket left by a daemon that is gone is replaced, a live one is not. */
 export async function listenOnSocket(app: FastifyInstance, path: string): Promise<void> {
-  if (await answers(path)) throw new VmError("STATE_DIRECTORY_LOCKED", ["unknown", path]);
+  if (await answers(path)) throw new VmError("SOCKET_TAKEN", [path]);
   rmSync(path, { force: true });
   const before = process.umask(0o177);
   try {

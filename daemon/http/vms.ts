@@ -3,6 +3,7 @@ import type { FastifyInstance } from "fastify";
 import {
   ChangeVm,
   CreateVm,
+  NoBody,
   ShutdownBody,
   Statistics,
   VcpuPath,
@@ -69,13 +70,13 @@ export async function vmRoutes(
         schema: {
           params: VmPath,
           querystring: WaitQuery,
-          ...(verb === "shutdown" ? { body: ShutdownBody } : {}),
+          body: verb === "shutdown" ? ShutdownBody : NoBody,
           response: { 200: VmView },
         },
       },
       async (request) => {
         const driver = supervisor.find(request.params.vm);
-        const view = await driver.request(verb, verb === "shutdown" ? request.body : {});
+        const view = await driver.request(verb, request.body);
         const { wait, timeout } = request.query;
         return wait === undefined ? view : driver.waitFor(wait, timeout);
       },

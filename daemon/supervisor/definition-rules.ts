@@ -1,13 +1,19 @@
 // What a schema cannot say about a definition. Whether images are any good is found out at start,
 // by the VM process, which reads them.
 import { isAbsolute } from "node:path";
-import { type VmDefinition, VmError } from "../../api-schema/index.js";
+import { Value } from "@sinclair/typebox/value";
+import { type VmDefinition, VmError, VmUuid } from "../../api-schema/index.js";
 
-/** Throws REQUEST_INVALID naming the field: the daemon has no current folder that a client knows. */
+/** Throws REQUEST_INVALID naming the field. */
 export function checkDefinition(definition: VmDefinition): void {
+  if (Value.Check(VmUuid, definition.name))
+    throw new VmError("REQUEST_INVALID", ["body.name", "must not look like a UUID"]);
   for (const [field, path] of hostPaths(definition))
     if (!isAbsolute(path))
-      throw new VmError("REQUEST_INVALID", [`body.${field}`, `${path} is not an absolute path`]);
+      throw new VmError("REQUEST_INVALID", [
+        `body.${field}`,
+        `${path} is not an absolute path; the daemon has no current folder`,
+      ]);
 }
 
 function hostPaths({ boot, serial }: VmDefinition): [field: string, path: string][] {

@@ -1,8 +1,11 @@
-// One connection to a VM process: JSON-RPC 2.0, a line each way (api-schema/vm-rpc.ts).
+// One connection to a VM process: JSON-RPC 2.0, a line each way (api-schema/vm-rpc.ts). The other
+// side runs a guest that may have taken it over: what it says is checked as a client's words are.
 import { connect, type Socket } from "node:net";
 import {
+  asVmError,
   isErrorCode,
   MAX_LINE,
+  parse,
   VM_PROTOCOL,
   VmError,
   type VmMethod,
@@ -10,13 +13,17 @@ import {
   type VmNotification,
   type VmParams,
   type VmResult,
+  vmMethods,
+  vmNotifications,
 } from "../../api-schema/index.js";
 
 const CALL_TIMEOUT_MS = 30_000;
+const HELLO_TIMEOUT_MS = 3_000;
 
-type Listener = { [N in VmNotification]?: (notice: VmNotice<N>) => void };
+export type VmListener = { [N in VmNotification]?: (notice: VmNotice<N>) => void };
 
 interface Waiting {
+  readonly method: VmMethod;
   readonly resolve: (value: never) => void;
   readonly reject: (error: Error) => void;
   readonly timer: NodeJS.Timeout;
@@ -27,75 +34,66 @@ interface Line {
   readonly method?: VmNotification;
   readonly params?: unknown;
   readonly result?: unknown;
-  readonly error?: { message: string; data?: { code: string; details: (string | number)[] } };
+  readonly error?: { message?: unknown; data?: { code?: unknown; details?: unknown } };
 }
 
 export class VmConnection {
+  /** Resolves when the connection is no more. */
+  readonly closed: Promise<void>;
   readonly #socket: Socket;
   readonly #name: string;
+  readonly #listener: VmListener;
   readonly #waiting = new Map<number, Waiting>();
   #nextId = 1;
   #buffer = "";
-  #listener: Listener = {};
-  #closed: Promise<void>;
   #isClosed = false;
 
-  private constructor(socket: Socket, name: string) {
+  private constructor(socket: Socket, name: string, listener: VmListener) {
     this.#socket = socket;
     this.#name = name;
+    this.#listener = listener;
     socket.setEncoding("utf8");
     socket.on("data", (text: string) => this.#receive(text));
     socket.on("error", () => {}); // "close" follows
-    this.#closed = new Promise((resolve) => {
+    this.closed = new Promise((resolve) => {
       socket.on("close", () => {
         this.#isClosed = true;
-        this.#fail(new VmError("VM_PROCESS_GONE", [name, "the connection closed"]));
+        this.#failAll(new VmError("VM_PROCESS_GONE", [name, "the connection closed"]));
         resolve();
       });
     });
   }
 
-  /** Connects and says hello; rejects where nobody answers or the protocol is another. */
-  static async open(path: string, name: string, listener: Listener = {}): Promise<VmConnection> {
+  /** Rejects where nobody listens. Changes of state are told after hello(). */
+  static async open(path: string, name: string, listener: VmListener = {}): Promise<VmConnection> {
     const socket = connect(path);
     await new Promise<void>((resolve, reject) => {
       socket.once("connect", resolve);
       socket.once("error", reject);
     });
-    const connection = new VmConnection(socket, name);
-    connection.#listener = listener;
-    return connection;
-  }
-
-  /** Resolves when the connection is no more. */
-  get closed(): Promise<void> {
-    return this.#closed;
+    return new VmConnection(socket, name, listener);
   }
 
   hello(): Promise<VmResult<"hello">> {
-    return this.call("hello", { protocol: VM_PROTOCOL });
+    return this.call("hello", { protocol: VM_PROTOCOL }, HELLO_TIMEOUT_MS);
   }
 
-  call<M extends VmMethod>(method: M, params: VmParams<M>): Promise<VmResult<M>> {
+  call<M extends VmMethod>(
+    method: M,
+    params: VmParams<M>,
+    timeoutMs = CALL_TIMEOUT_MS,
+  ): Promise<VmResult<M>> {
     if (this.#isClosed)
       return Promise.reject(new VmError("VM_PROCESS_GONE", [this.#name, "the connection closed"]));
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiting.delete(id);
-        reject(new VmError("VM_PROCESS_SILENT", [this.#name, method, CALL_TIMEOUT_MS / 1000]));
-      }, CALL_TIMEOUT_MS);
-      this.#waiting.set(id, { resolve, reject, timer });
+        reject(new VmError("VM_PROCESS_SILENT", [this.#name, method, timeoutMs / 1000]));
+      }, timeoutMs);
+      this.#waiting.set(id, { method, resolve, reject, timer });
       this.#socket.write(`${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`);
     });
-  }
-
-  pauseReading(): void {
-    this.#socket.pause();
-  }
-
-  resumeReading(): void {
-    this.#socket.resume();
   }
 
   close(): void {
@@ -103,39 +101,40 @@ export class VmConnection {
   }
 
   #receive(text: string): void {
-    this.#buffer += text;
-    const lines = this.#buffer.split("\n");
+    const lines = (this.#buffer + text).split("\n");
     this.#buffer = lines.pop() ?? "";
-    if (this.#buffer.length > 2 * MAX_LINE) this.#socket.destroy();
-    for (const line of lines) this.#handle(line);
-  }
-
-  #handle(text: string): void {
-    let line: Line;
     try {
-      line = JSON.parse(text) as Line;
+      for (const line of lines) this.#handle(JSON.parse(line) as Line);
+      if (this.#buffer.length > 2 * MAX_LINE) throw new Error("a line without end");
     } catch {
-      this.#socket.destroy(); // a VM process that no longer speaks JSON is gone
-      return;
-    }
-    if (line.method !== undefined) {
-      const handler = this.#listener[line.method] as ((notice: unknown) => void) | undefined;
-      handler?.(line.params);
-    } else if (line.id !== undefined) {
-      this.#answer(line.id, line);
+      this.#socket.destroy(); // it no longer speaks the protocol
     }
   }
 
-  #answer(id: number, { result, error }: Line): void {
+  #handle({ id, method, params, result, error }: Line): void {
+    if (method !== undefined) this.#notice(method, params);
+    else if (id !== undefined) this.#answer(id, result, error);
+  }
+
+  #notice(method: VmNotification, params: unknown): void {
+    const listener = this.#listener[method] as ((notice: unknown) => void) | undefined;
+    listener?.(parse(vmNotifications[method], params));
+  }
+
+  #answer(id: number, result: unknown, error: Line["error"]): void {
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) return;
     this.#waiting.delete(id);
     clearTimeout(waiting.timer);
-    if (error === undefined) waiting.resolve(result as never);
-    else waiting.reject(errorOf(error));
+    try {
+      if (error !== undefined) throw errorOf(error);
+      waiting.resolve(parse(vmMethods[waiting.method].result, result) as never);
+    } catch (failure) {
+      waiting.reject(asVmError(failure));
+    }
   }
 
-  #fail(error: Error): void {
+  #failAll(error: Error): void {
     for (const { reject, timer } of this.#waiting.values()) {
       clearTimeout(timer);
       reject(error);
@@ -144,9 +143,10 @@ export class VmConnection {
   }
 }
 
-function errorOf(error: NonNullable<Line["error"]>): VmError {
-  const code = error.data?.code ?? "";
+function errorOf({ message, data }: NonNullable<Line["error"]>): VmError {
+  const code = String(data?.code ?? "");
+  const details: unknown[] = Array.isArray(data?.details) ? data.details : [];
   return isErrorCode(code)
-    ? new VmError(code, error.data?.details ?? [])
-    : new VmError("INTERNAL", [error.message]);
+    ? new VmError(code, details.map(String))
+    : new VmError("INTERNAL", [String(message)]);
 }

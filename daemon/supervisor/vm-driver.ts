@@ -1,8 +1,10 @@
 // One VM as the daemon knows it: its definition, its status, its process. The driver owns that
 // state; requests go through admission, one at a time, in order. Whatever ends the process, and
-// however, the driver finds out: by its child's exit, or for a VM taken over from an earlier
-// daemon by the end of the connection.
+// however, the driver finds out; and a process that lives is talked to again when the connection
+// to it breaks.
 import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import {
   type Verb,
@@ -15,9 +17,19 @@ import {
 } from "../../api-schema/index.js";
 import type { ProcessRecord, Registry, VmRow } from "../registry/registry.js";
 import { admit, isOff, type Request } from "./admission.js";
-import { exitOfUnwatched, spawnVm, type VmChild, type VmExit } from "./vm-child.js";
-import { VmConnection } from "./vm-connection.js";
+import { ConsoleFeed } from "./console-feed.js";
+import { VmConnection, type VmListener } from "./vm-connection.js";
 import type { VmFolders } from "./vm-folders.js";
+import {
+  adoptVm,
+  exitOf,
+  identify,
+  isAlive,
+  spawnVm,
+  startFailure,
+  type VmExit,
+  type VmProcess,
+} from "./vm-process.js";
 
 export interface DriverTools {
   readonly registry: Registry;
@@ -25,19 +37,36 @@ export interface DriverTools {
   readonly log: Logger;
 }
 
-const STOP_WAIT_MS = 10_000;
+const START_TIMEOUT_MS = 20_000;
+const STOP_TIMEOUT_MS = 10_000;
+/** How soon after its start a process is asked again whether it listens yet. */
+const POLL_MS = 5;
+const RECONNECT_MS = 200;
+/** A process that was being started when the daemon died may not listen yet. */
+const UNBORN_MS = 3_000;
+
+type NewStatus = Omit<VmStatusView, "generation" | "resets" | "pid"> & { resets?: number };
 
 export class VmDriver {
+  /** What is going on at the console. */
+  readonly console: ConsoleFeed;
   readonly #tools: DriverTools;
   #row: VmRow;
+  #process: VmProcess | undefined;
   #connection: VmConnection | undefined;
-  #child: VmChild | undefined;
   #queue: Promise<unknown> = Promise.resolve();
+  /** Its process is being ended by us: a SIGKILL is then no failure of the VM. */
+  #stopping = false;
+  #gone = false;
   readonly #watchers = new Set<() => void>();
 
   constructor(row: VmRow, tools: DriverTools) {
     this.#row = row;
     this.#tools = tools;
+    this.console = new ConsoleFeed({
+      live: () => !this.#gone && !isOff(this.state),
+      connect: async (listener) => (await this.#open(listener)).connection,
+    });
   }
 
   get uuid(): string {
@@ -52,14 +81,20 @@ export class VmDriver {
     return this.#row.status.state;
   }
 
+  get hasConsole(): boolean {
+    const { com1, com2 } = this.#row.definition.serial;
+    return com1.backend === "console" || com2.backend === "console";
+  }
+
   view(): VmView {
     const { definition, generation, created, changed, status, process } = this.#row;
+    const pid = process?.pid ?? 0;
     return {
       uuid: definition.uuid,
       name: definition.name,
       generation,
       definition,
-      status: { ...status, ...(process === undefined ? {} : { pid: process.pid }) },
+      status: { ...status, ...(pid === 0 ? {} : { pid }) },
       created: new Date(created).toISOString(),
       changed: new Date(changed).toISOString(),
     };
@@ -67,7 +102,7 @@ export class VmDriver {
 
   /** Carries the verb out, or throws VM_STATE_FORBIDS; resolves with what the VM is then. */
   request(verb: Verb, options: { timeout?: number } = {}): Promise<VmView> {
-    if (verb === "stop") return this.#stopNow(); // must not wait behind a request that hangs
+    if (verb === "stop") return this.#stop(); // must not wait behind a request that hangs
     return this.#inOrder(async () => {
       if (this.#admitted(verb)) await this.#carryOut(verb, options);
       return this.view();
@@ -87,66 +122,44 @@ export class VmDriver {
     });
   }
 
-  /** Runs `remove` while the VM is off. */
+  /** Runs `remove` while the VM is off; nothing can be asked of it afterwards. */
   remove(remove: () => void): Promise<void> {
     return this.#inOrder(async () => {
       this.#admitted("delete");
       remove();
+      this.#gone = true;
+      this.console.changed();
     });
   }
 
-  /** Resolves once the VM is in this state, or in one that does not lead there by itself. */
+  /** Resolves once the VM has been in this state, or is off and will not come to it by itself. */
   async waitFor(wanted: VmPower, timeoutSeconds: number): Promise<VmView> {
-    const deadline = Date.now() + timeoutSeconds * 1000;
-    while (this.state !== wanted && Date.now() < deadline) await this.#nextChange(deadline);
+    await this.#until(() => this.state === wanted || isOff(this.state), timeoutSeconds * 1000);
     return this.view();
   }
 
-  /** A connection of its own for a client that follows the console. */
-  async openConnection(listener: Parameters<typeof VmConnection.open>[2]): Promise<VmConnection> {
-    const record = this.#row.process;
-    if (record === undefined || isOff(this.state))
-      throw new VmError("VM_STATE_FORBIDS", [this.state, "be talked to"]);
-    const connection = await VmConnection.open(
-      this.#tools.folders.socket(this.uuid),
-      this.name,
-      listener,
-    );
-    await connection.hello();
-    return connection;
-  }
-
-  /** The daemon's own connection; throws VM_STATE_FORBIDS where no process runs. */
+  /** The daemon's own connection; throws where no process runs, or it does not answer. */
   connection(purpose: string): VmConnection {
+    if (isOff(this.state)) throw new VmError("VM_STATE_FORBIDS", [this.state, purpose]);
     if (this.#connection === undefined)
-      throw new VmError("VM_STATE_FORBIDS", [this.state, purpose]);
+      throw new VmError("VM_PROCESS_GONE", [this.name, "it does not answer at the moment"]);
     return this.#connection;
   }
 
   /** After a restart of the daemon: takes the VM's process back, or learns how it ended. */
   async adopt(): Promise<void> {
     const record = this.#row.process;
-    if (record === undefined) {
-      if (!isOff(this.state))
-        this.#setStatus({ state: "failed", detail: "its process was never started" });
-      return;
-    }
-    try {
-      await this.#connect(record);
-      this.#tools.log.info({ vm: this.name, pid: record.pid }, "taken back");
-      void this.#watchAdopted(record);
-    } catch (error) {
-      this.#tools.log.warn({ vm: this.name, error: String(error) }, "its process is gone");
-      this.#ended(exitOfUnwatched(this.#tools.folders.of(this.uuid), record));
-    }
+    if (record !== undefined) await this.#takeBack(record);
+    else if (!isOff(this.state))
+      this.#setStatus({ state: "failed", detail: "its process was never started" });
   }
 
   /** The daemon is ending: lets go of the process, which goes on. */
   release(): void {
-    this.#child?.release();
-    this.#child = undefined;
+    this.#gone = true;
+    this.#process?.release();
+    this.#process = undefined;
     this.#connection?.close();
-    this.#connection = undefined;
   }
 
   #inOrder<T>(work: () => Promise<T>): Promise<T> {
@@ -156,6 +169,7 @@ export class VmDriver {
   }
 
   #admitted(request: Request): boolean {
+    if (this.#gone) throw new VmError("VM_NOT_FOUND", [this.name]);
     const verdict = admit(this.state, request);
     if (verdict.kind === "deny") throw new VmError("VM_STATE_FORBIDS", [verdict.state, request]);
     return verdict.kind === "do";
@@ -172,136 +186,241 @@ export class VmDriver {
     this.#follow(status);
   }
 
+  /** When it fails nothing has changed for the client: the VM is what it was. */
   async #start(): Promise<void> {
     const before = this.#row.status;
     const nonce = randomUUID();
-    this.#setStatus({ state: "starting" });
+    this.#stopping = false;
+    const folder = this.#tools.folders.prepare(this.#row.definition, nonce);
+    // On disk before the process is: whatever happens now, a later daemon knows what to look for.
+    this.#record({ nonce, pid: 0, startTime: "", folder }, { state: "starting" });
     try {
-      const folder = this.#tools.folders.prepare(this.#row.definition, nonce);
-      this.#child = await spawnVm(folder, nonce, (exit) => this.#ended(exit));
-      this.#setProcess(this.#child.record);
-      await this.#connect(this.#child.record);
+      this.#process = spawnVm(folder, nonce);
+      this.#record(this.#process.record, { state: "starting" });
+      await this.#connectTo(this.#process);
       this.#follow(await this.connection("start").call("start", {}));
+      this.#watch(this.#process);
     } catch (error) {
       await this.#abandonStart();
-      // Nothing has changed for the client: the VM is what it was, and the answer says why.
-      this.#setStatus({ ...before, generation: undefined });
+      this.#row = { ...this.#row, process: undefined };
+      const { generation: _, ...status } = before;
+      this.#setStatus(status);
       throw error;
     }
   }
 
   async #abandonStart(): Promise<void> {
-    const child = this.#child;
-    this.#child = undefined;
+    const process = this.#process;
+    this.#process = undefined;
+    this.#dropConnection();
+    process?.kill();
+    await process?.exit;
+  }
+
+  /** Waits for a process that was just started to listen; rejects with its own words if it ends. */
+  async #connectTo({ exit, record }: VmProcess): Promise<void> {
+    let ended: VmExit | undefined;
+    void exit.then((known) => {
+      ended = known;
+    });
+    const deadline = Date.now() + START_TIMEOUT_MS;
+    while (!(await this.#connect())) {
+      if (ended !== undefined) throw startFailure(this.name, record.folder, record.nonce, ended);
+      if (Date.now() > deadline)
+        throw new VmError("VM_START_FAILED", [this.name, "its process does not answer"]);
+      await sleep(POLL_MS);
+    }
+  }
+
+  /** Rejects where nobody answers, or another than the process that was started. */
+  async #open(listener: VmListener): Promise<{ connection: VmConnection; pid: number }> {
+    const path = this.#tools.folders.socket(this.uuid);
+    const connection = await VmConnection.open(path, this.name, listener);
+    try {
+      const { nonce, pid } = await connection.hello();
+      if (nonce === this.#row.process?.nonce) return { connection, pid };
+      throw new VmError("VM_PROCESS_GONE", [this.name, "another process answers in its place"]);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }
+
+  /** One attempt at the connection that controls the VM. */
+  async #connect(): Promise<boolean> {
+    try {
+      const { connection } = await this.#open({ stateChanged: (status) => this.#follow(status) });
+      this.#connection = connection;
+      void connection.closed.then(() => {
+        if (this.#connection === connection) this.#connection = undefined;
+      });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #dropConnection(): void {
     this.#connection?.close();
     this.#connection = undefined;
-    await child?.kill();
-    this.#setProcess(undefined);
   }
 
-  async #connect(record: ProcessRecord): Promise<void> {
-    const connection = await VmConnection.open(this.#tools.folders.socket(this.uuid), this.name, {
-      stateChanged: (status) => this.#follow(status),
+  /** Until the process ends: its state is followed, over as many connections as that takes. */
+  #watch(process: VmProcess): void {
+    void process.exit.then((exit) => {
+      if (this.#process === process) this.#ended(exit);
     });
-    const hello = await connection.hello();
-    if (hello.nonce !== record.nonce || hello.pid !== record.pid) {
-      connection.close();
-      throw new VmError("VM_PROCESS_GONE", [this.name, "another process answers in its place"]);
+    void this.#keepConnected(process);
+  }
+
+  async #keepConnected(process: VmProcess): Promise<void> {
+    while (this.#process === process) {
+      await this.#connection?.closed;
+      if (this.#process !== process) return;
+      if (await this.#connect()) await this.#refresh();
+      else await sleep(RECONNECT_MS, undefined, { ref: false });
     }
-    this.#connection = connection;
-    const { status } = await connection.call("state", {});
-    this.#follow(status);
   }
 
-  /** An adopted process is no child of ours: the end of the connection says that it ended. */
-  async #watchAdopted(record: ProcessRecord): Promise<void> {
-    const connection = this.#connection;
-    await connection?.closed;
-    if (this.#connection !== connection || connection === undefined) return;
-    this.#ended(await exitOfUnwatched(this.#tools.folders.of(this.uuid), record));
-  }
-
-  async #stopNow(): Promise<VmView> {
-    if (!this.#admitted("stop")) return this.view();
-    const child = this.#child;
+  async #refresh(): Promise<void> {
     try {
-      const status = await this.connection("stop").call("stop", {});
-      this.#follow(status);
+      const answer = await this.#connection?.call("state", {});
+      if (answer !== undefined) this.#follow(answer.status);
+    } catch {
+      this.#dropConnection(); // and then a new one
+    }
+  }
+
+  async #takeBack(recorded: ProcessRecord): Promise<void> {
+    const record = recorded.pid === 0 ? await this.#findUnborn(recorded) : recorded;
+    if (record === undefined || !isAlive(record)) return this.#endedUnseen(recorded);
+    const process = adoptVm(record);
+    this.#process = process;
+    this.#row = { ...this.#row, process: record };
+    if (await this.#connect()) await this.#endNeverStarted();
+    await this.#refresh();
+    this.#watch(process);
+    this.#tools.log.info({ vm: this.name, pid: record.pid }, "taken back");
+  }
+
+  /** The earlier daemon died between starting the process and writing down its pid. */
+  async #findUnborn({ nonce, folder }: ProcessRecord): Promise<ProcessRecord | undefined> {
+    const deadline = Date.now() + UNBORN_MS;
+    while (existsSync(folder) && Date.now() < deadline) {
+      try {
+        const { connection, pid } = await this.#open({});
+        connection.close();
+        return identify({ nonce, folder, pid });
+      } catch {
+        await sleep(POLL_MS);
+      }
+    }
+    return undefined;
+  }
+
+  #endedUnseen({ folder, nonce }: ProcessRecord): void {
+    const exit = exitOf(folder, nonce);
+    this.#ended(exit);
+    this.#tools.log.warn({ vm: this.name, ...exit }, "ended while no daemon ran");
+  }
+
+  /** Its start was never acknowledged; nothing of the guest has run. */
+  async #endNeverStarted(): Promise<void> {
+    const connection = this.#connection;
+    const answer = await connection?.call("state", {}).catch(() => undefined);
+    if (answer?.status.state === "created") await connection?.call("stop", {}).catch(() => {});
+  }
+
+  async #stop(): Promise<VmView> {
+    if (!this.#admitted("stop")) return this.view();
+    this.#stopping = true;
+    const deadline = Date.now() + STOP_TIMEOUT_MS;
+    try {
+      await this.connection("stop").call("stop", {}, STOP_TIMEOUT_MS);
     } catch (error) {
       this.#tools.log.warn({ vm: this.name, error: String(error) }, "stop: ending its process");
-      await child?.kill();
+      this.#process?.kill();
     }
-    await this.#untilOff();
+    if (!(await this.#until(() => isOff(this.state), deadline - Date.now()))) {
+      this.#process?.kill();
+      await this.#until(() => isOff(this.state), STOP_TIMEOUT_MS);
+    }
     return this.view();
   }
 
-  async #untilOff(): Promise<void> {
-    const deadline = Date.now() + STOP_WAIT_MS;
-    while (!isOff(this.state) && Date.now() < deadline) await this.#nextChange(deadline);
+  /** The last state is told by the end of the process: until then its folder is in use. */
+  #follow({ state, generation: _, ...rest }: VmStatus): void {
+    if (state === "created") return; // a step on the way of a start
+    const { resets } = rest;
+    if (state === "stopped" || state === "failed") this.#setStatus({ state: "stopping", resets });
+    else this.#setStatus({ state, ...rest });
   }
 
-  #follow(status: VmStatus): void {
-    // "created" is a step on the way of a start; the last states are told by the process's end.
-    if (status.state === "created") return;
-    const { reason, exitStatus, detail, resets } = status;
-    this.#setStatus({
-      state: status.state,
-      resets,
-      ...(reason === undefined ? {} : { reason }),
-      ...(exitStatus === undefined ? {} : { exitStatus }),
-      ...(detail === undefined ? {} : { detail }),
-    });
-  }
-
-  #ended(exit: VmExit | Promise<VmExit>): void {
-    if (exit instanceof Promise) {
-      void exit.then((known) => this.#ended(known));
-      return;
-    }
-    this.#connection?.close();
-    this.#connection = undefined;
-    this.#child = undefined;
+  #ended(exit: VmExit): void {
+    this.#dropConnection();
+    this.#process = undefined;
     this.#row = { ...this.#row, process: undefined };
-    this.#setStatus(exit);
+    const killed = this.#stopping && exit.reason === "killed by signal";
+    this.#stopping = false;
+    this.#setStatus(killed ? STOPPED_BY_FORCE : exit);
     this.#tools.log.info({ vm: this.name, ...exit }, "ended");
   }
 
-  #setProcess(process: ProcessRecord | undefined): void {
+  /** Throws where it cannot be stored. */
+  #record(process: ProcessRecord, status: NewStatus): void {
+    const next = this.#next(status);
+    this.#tools.registry.updateStatus(this.uuid, next, process);
     this.#row = { ...this.#row, process };
-    this.#tools.registry.updateStatus(this.uuid, this.#row.status, process);
+    this.#publish(next);
   }
 
-  #setStatus(
-    status: Omit<VmStatusView, "generation" | "resets" | "pid"> & {
-      resets?: number;
-      generation?: undefined;
-    },
-  ): void {
-    const { generation: _, ...rest } = status;
-    const before = this.#row.status;
-    const next: VmStatusView = {
-      resets: before.resets,
-      ...rest,
-      generation: before.generation + 1,
-    };
-    if (sameStatus(before, next)) return;
-    this.#row = { ...this.#row, status: next };
-    this.#tools.registry.updateStatus(this.uuid, next, this.#row.process);
-    for (const wake of this.#watchers) wake();
+  /** What has happened has happened, whether or not it can be stored. */
+  #setStatus(status: NewStatus): void {
+    const next = this.#next(status);
+    try {
+      this.#tools.registry.updateStatus(this.uuid, next, this.#row.process);
+    } catch (error) {
+      this.#tools.log.error({ vm: this.name, error: String(error) }, "its status is not stored");
+    }
+    this.#publish(next);
   }
 
-  #nextChange(deadline: number): Promise<void> {
+  #next(status: NewStatus): VmStatusView {
+    const { generation, resets } = this.#row.status;
+    return { resets, ...status, generation: generation + 1 };
+  }
+
+  #publish(status: VmStatusView): void {
+    if (sameStatus(this.#row.status, status)) return;
+    this.#row = { ...this.#row, status };
+    for (const look of this.#watchers) look();
+    this.console.changed();
+  }
+
+  /** Looks at every change, so that no state is missed; false when the time is over. */
+  #until(reached: () => boolean, timeoutMs: number): Promise<boolean> {
+    if (reached()) return Promise.resolve(true);
     return new Promise((resolve) => {
-      const done = (): void => {
+      const finish = (result: boolean): void => {
         clearTimeout(timer);
-        this.#watchers.delete(done);
-        resolve();
+        this.#watchers.delete(look);
+        resolve(result);
       };
-      const timer = setTimeout(done, Math.max(0, deadline - Date.now()));
-      this.#watchers.add(done);
+      const look = (): void => {
+        if (reached()) finish(true);
+      };
+      const timer = setTimeout(() => finish(false), Math.max(0, timeoutMs));
+      this.#watchers.add(look);
     });
   }
 }
+
+const STOPPED_BY_FORCE: NewStatus = {
+  state: "stopped",
+  reason: "stop requested",
+  exitStatus: 100,
+  detail: "its process did not answer and was ended",
+};
 
 const sameStatus = (a: VmStatusView, b: VmStatusView): boolean =>
   JSON.stringify({ ...a, generation: 0 }) === JSON.stringify({ ...b, generation: 0 });

@@ -1,15 +1,25 @@
-// The folders of a VM: one in the runtime folder (socket, lock, status: gone after a reboot), one
-// in the state folder (the console's history, the process's log: kept).
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+// The folders of a VM: one in the runtime folder (socket, lock, status, what its process prints:
+// of one run, gone after a reboot), one in the state folder (the console's history: kept).
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import {
   type LaunchFile,
+  MAX_SOCKET_PATH,
   runtimeFiles,
   type VmDefinition,
   VmError,
 } from "../../api-schema/index.js";
+import { host } from "../../native/host.js";
 
-const MAX_SOCKET_PATH = 103; // sockaddr_un on macOS, without the final NUL
+const CONSOLE_LIMIT = 16 * 2 ** 20;
 
 export class VmFolders {
   readonly #stateDir: string;
@@ -38,12 +48,13 @@ export class VmFolders {
     return join(this.kept(uuid), runtimeFiles.console);
   }
 
-  /** A fresh runtime folder with its launch file. */
+  /** A fresh runtime folder with its launch file; throws where a process still lives in it. */
   prepare(definition: VmDefinition, nonce: string): string {
     const folder = this.of(definition.uuid);
     const socket = this.socket(definition.uuid);
     if (Buffer.byteLength(socket) > MAX_SOCKET_PATH)
       throw new VmError("SOCKET_PATH_TOO_LONG", [socket, Buffer.byteLength(socket)]);
+    refuseLocked(join(folder, runtimeFiles.lock));
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     mkdirSync(this.kept(definition.uuid), { recursive: true, mode: 0o700 });
@@ -52,7 +63,7 @@ export class VmFolders {
       definition,
       start: false,
       onReset: "restart",
-      console: { file: this.console(definition.uuid), limit: 16 * 2 ** 20 },
+      console: { file: this.console(definition.uuid), limit: CONSOLE_LIMIT },
       linger: 0,
     };
     writeFileSync(join(folder, runtimeFiles.launch), JSON.stringify(launch), { mode: 0o600 });
@@ -62,5 +73,16 @@ export class VmFolders {
   remove(uuid: string): void {
     rmSync(this.of(uuid), { recursive: true, force: true });
     rmSync(this.kept(uuid), { recursive: true, force: true });
+  }
+}
+
+function refuseLocked(path: string): void {
+  if (!existsSync(path)) return;
+  const fd = openSync(path, "a+");
+  try {
+    if (!host().lockFile(fd))
+      throw new VmError("RUNTIME_LOCKED", [readFileSync(path, "utf8").trim(), path]);
+  } finally {
+    closeSync(fd);
   }
 }

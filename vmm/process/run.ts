@@ -35,7 +35,7 @@ export async function runProcess(folder: string, host: ProcessHost): Promise<num
   try {
     built = await build(folder, launch, host);
   } catch (error) {
-    statusFile.write(startFailed(error));
+    statusFile.write(startFailed(error), asVmError(error));
     throw error;
   }
   const { vm } = built;

@@ -2,7 +2,7 @@
 // by rename, so a reader sees the old or the new one; a last status is on disk before it counts.
 import { closeSync, fsyncSync, openSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
-import { reasonOf } from "../../api-schema/errors.js";
+import { reasonOf, type VmError } from "../../api-schema/errors.js";
 import type { StatusFile } from "../../api-schema/vm-process.js";
 import type { VmStatus } from "../../api-schema/vm-rpc.js";
 
@@ -18,8 +18,14 @@ export class StatusWriter {
   }
 
   /** A full disk is told and does not end the VM. */
-  write(status: VmStatus): void {
-    const file: StatusFile = { nonce: this.#nonce, pid: process.pid, time: Date.now(), status };
+  write(status: VmStatus, error?: VmError): void {
+    const file: StatusFile = {
+      nonce: this.#nonce,
+      pid: process.pid,
+      time: Date.now(),
+      status,
+      ...(error === undefined ? {} : { error: { code: error.code, details: [...error.details] } }),
+    };
     try {
       replace(this.#path, `${JSON.stringify(file)}\n`, isLast(status));
     } catch (error) {
