@@ -1,0 +1,150 @@
+// Builds the conformance guests, runs them under our VM and under QEMU, and compares the logs.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export type Guest = { readonly name: string; readonly cpus: number };
+const one = (name: string): Guest => ({ name, cpus: 1 });
+export const GUESTS: readonly Guest[] = [
+  ...["probe", "paging32", "paging-pae", "paging64"].map(one),
+];
+
+/** The log of a machine, or why there is none. */
+export type Run = { readonly log: string } | { readonly failure: string };
+export type Witness = "tcg" | "kvm";
+
+const TIME_LIMIT = 60_000;
+const MEMORY = "64M";
+/** A guest that went to its end writes 0 to port 0xF4: (0 << 1) | 1, under both machines. */
+const STATUS_OF_END = 1;
+
+type Paths = { readonly root: string };
+const image = (paths: Paths, guest: Guest): string =>
+  join(paths.root, "build", "guests", `${guest.name}.elf`);
+export const expectedLog = (paths: Paths, guest: Guest): string =>
+  join(paths.root, "test", "guests", "expected", `${guest.name}.log`);
+
+export function build(paths: Paths): void {
+  const folder = join(paths.root, "test", "guests");
+  const { status, stderr, error } = spawnSync("make", ["-s", "-C", folder], { encoding: "utf8" });
+  if (status !== 0) throw new Error(`the guests do not build: ${error?.message ?? stderr}`);
+}
+
+function outcome(command: string, args: readonly string[], log: (stdout: string) => string): Run {
+  const { status, signal, stdout, stderr, error } = spawnSync(command, args, {
+    encoding: "utf8",
+    timeout: TIME_LIMIT,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  if (status === STATUS_OF_END) return { log: log(stdout) };
+  const how = error?.message ?? (signal === null ? `status ${status}` : `signal ${signal}`);
+  const tail = log(stdout).trimEnd().split("\n").slice(-4).join("\n  ");
+  return { failure: `${how}; ${stderr.trim()}\n  ${tail}` };
+}
+
+export function runOurs(paths: Paths, guest: Guest): Run {
+  const machine = ["-A", "-m", MEMORY, "-c", String(guest.cpus), "-s", "0:0,hostbridge"];
+  const lpc = ["-s", "31,lpc", "-l", "com1,stdio", "-l", "debugexit"];
+  const what = ["-f", `multiboot,${image(paths, guest)}`];
+  const args = [join(paths.root, "bin", "xhyve"), "--accel", "soft", ...machine, ...lpc, ...what];
+  return outcome(process.execPath, args, (stdout) => stdout.replaceAll("\r", ""));
+}
+
+const QEMU = "qemu-system-x86_64";
+/** MAX_CPU: all that the witness can do; guests ask CPUID before they use what is not everywhere. */
+const MAX_CPU: Record<Witness, string> = { tcg: "max", kvm: "host,-arch-capabilities" };
+
+export function runQemu(paths: Paths, guest: Guest, witness: Witness): Run {
+  const folder = mkdtempSync(join(tmpdir(), "guest-"));
+  const log = join(folder, "serial");
+  const machine = ["-accel", witness, "-cpu", MAX_CPU[witness], "-smp", String(guest.cpus)];
+  const plain = ["-m", MEMORY, "-nodefaults", "-no-reboot", "-display", "none"];
+  const devices = ["-serial", `file:${log}`, "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"];
+  try {
+    writeFileSync(log, "");
+    const args = [...machine, ...plain, ...devices, "-kernel", image(paths, guest)];
+    return outcome(QEMU, args, () => readFileSync(log, "utf8"));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Why there is no such witness here; undefined where there is one. */
+export function missing(paths: Paths, witness: Witness): string | undefined {
+  if (spawnSync(QEMU, ["--version"]).status !== 0) return `${QEMU} is not installed`;
+  if (witness === "tcg") return undefined;
+  const probe = runQemu(paths, one("probe"), "kvm");
+  if ("failure" in probe) return `/dev/kvm does not run a small guest: ${probe.failure}`;
+  const expected = readFileSync(expectedLog(paths, one("probe")), "utf8");
+  if (probe.log === expected) return undefined;
+  const [wrong] = differences(paths, "probe", expected, probe.log, "kvm");
+  return `/dev/kvm here does not do what every CPU does: ${wrong}`;
+}
+
+/**
+ * A difference from a witness, and what says that ours is right (or may be). `theirs` and `ours`
+ * are patterns of the whole outcome; or `instead` says which words of theirs are which of ours.
+ */
+type Tolerated = {
+  readonly guest: string;
+  readonly line: string;
+  readonly ours?: string;
+  readonly theirs?: string;
+  readonly instead?: Readonly<Record<string, string>>;
+  readonly witness: string;
+  readonly because: string;
+};
+const whole = (pattern: string, text: string): boolean => new RegExp(`^(?:${pattern})$`).test(text);
+
+function split(line: string): readonly [string, string] {
+  const colon = line.indexOf(":");
+  return colon < 0 ? [line, ""] : [line.slice(0, colon), line.slice(colon + 1).trimStart()];
+}
+
+function allows(one: Tolerated, ours: string, theirs: string): boolean {
+  const { instead } = one;
+  if (instead === undefined) return whole(one.ours ?? "", ours) && whole(one.theirs ?? "", theirs);
+  return theirs.replace(/[^ =.]+/g, (word) => instead[word] ?? word) === ours;
+}
+
+const readList = (paths: Paths): readonly Tolerated[] =>
+  JSON.parse(readFileSync(join(paths.root, "test", "guests", "tolerated.json"), "utf8"));
+
+function isTolerated(
+  list: readonly Tolerated[],
+  guest: string,
+  ours: string,
+  theirs: string,
+  witness: Witness,
+): boolean {
+  const [name, mine] = split(ours);
+  const [otherName, other] = split(theirs);
+  const matches = (one: Tolerated): boolean =>
+    whole(one.guest, guest) &&
+    one.witness.split(" ").includes(witness) &&
+    whole(one.line, name) &&
+    allows(one, mine, other);
+  return name === otherName && list.some(matches);
+}
+
+/** Line by line; what the list tolerates is left out. */
+export function differences(
+  paths: Paths,
+  guest: string,
+  ours: string,
+  theirs: string,
+  witness?: Witness,
+): readonly string[] {
+  const mine = ours.split("\n");
+  const others = theirs.split("\n");
+  const list = witness === undefined ? [] : readList(paths);
+  const found: string[] = [];
+  for (let n = 0; n < Math.max(mine.length, others.length); ++n) {
+    const [a = "(nothing)", b = "(nothing)"] = [mine[n], others[n]];
+    if (a === b) continue;
+    if (witness !== undefined && isTolerated(list, guest, a, b, witness)) continue;
+    found.push(`line ${n + 1}\n  ours:   ${a}\n  theirs: ${b}`);
+  }
+  return found;
+}
