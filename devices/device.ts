@@ -31,6 +31,16 @@ export interface Flushes {
   flush(): void;
 }
 
+/** A device with work of its own under way, which comes to rest before its state is whole. */
+export interface Rests {
+  /** Starts nothing any more; resolves when all that is under way is done or held in its state. */
+  rest(): Promise<void>;
+  wake(): void;
+}
+
+const canRest = (device: Device): device is Device & Rests =>
+  "rest" in device && typeof device.rest === "function";
+
 export const canFlush = (device: Device): device is Device & Flushes =>
   "flush" in device && typeof device.flush === "function";
 
@@ -73,6 +83,14 @@ export class DeviceSet {
 
   flush(): void {
     for (const device of this) if (canFlush(device)) device.flush();
+  }
+
+  /** While no vCPU runs, before save(); wake() before they run again. */
+  async rest(): Promise<void> {
+    await Promise.all([...this].map((device) => canRest(device) && device.rest()));
+  }
+  wake(): void {
+    for (const device of this) if (canRest(device)) device.wake();
   }
 
   save(): Record<string, SavedComponent> {

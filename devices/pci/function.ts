@@ -9,6 +9,7 @@ import { type BarAllocator, BarDecoder, type BarSpec } from "./bars.js";
 import { ConfigSpace } from "./config-space.js";
 import { Msix, msixBarSize, msixState, pendingOffset } from "./msix.js";
 import {
+  type Capability,
   COMMAND,
   CONVENTIONAL_SIZE,
   EXTENDED_SIZE,
@@ -40,10 +41,14 @@ export interface PciFunctionSpec {
   /** Takes the BAR of this index for its table. */
   readonly msix?: { readonly vectors: number; readonly bar: number };
   readonly express?: "root-port";
+  /** More capabilities, after those of the interrupts. */
+  readonly capabilities?: readonly Capability[];
   /** Registers of the device's own in configuration space, from 0x40 on; no capabilities then. */
   readonly registers?: readonly Register[];
   /** The guest wrote to configuration space; also called after reset and restore, with offset 0. */
   configWritten?(config: ConfigSpace, offset: number, size: number): void;
+  /** The guest is about to read it by the ports (reads by ECAM see what was there before). */
+  configRead?(config: ConfigSpace, offset: number, size: number): void;
 }
 
 /** What the bus gives a function that is added to it. */
@@ -70,6 +75,7 @@ export class PciFunction implements Device {
   readonly #msix: Msix | undefined;
   readonly #msixAt: number | undefined;
   readonly #msiAt: number | undefined;
+  readonly #more = new Map<Capability, number>();
   #bars: BarDecoder[] = [];
   #place: PciPlace | undefined;
   #intx = false;
@@ -83,6 +89,7 @@ export class PciFunction implements Device {
     this.#msiAt = spec.msi && this.config.addCapability(msiCapability(spec.msi.messages));
     this.#msix = spec.msix && new Msix(spec.msix.vectors, (...message) => this.#send(...message));
     this.#msixAt = spec.msix && this.config.addCapability(msixOf(spec.msix));
+    for (const one of spec.capabilities ?? []) this.#more.set(one, this.config.addCapability(one));
     for (const register of spec.registers ?? []) this.config.define(0, register);
   }
 
@@ -106,6 +113,13 @@ export class PciFunction implements Device {
     this.#place?.configChanged();
   }
 
+  /** Where one of the spec's own capabilities lies. */
+  capabilityAt(capability: Capability): number {
+    const at = this.#more.get(capability);
+    if (at === undefined) throw new Error(`${this.name}: it has no such capability`);
+    return at;
+  }
+
   /** The range behind a BAR, for publishing shadows. */
   bar(index: number): Range | undefined {
     return this.#bars.find(({ spec }) => spec.index === index)?.range;
@@ -113,7 +127,10 @@ export class PciFunction implements Device {
 
   /** Beyond what the function has, conventional space reads as the original's: no capabilities. */
   readConfig(offset: number, size: number): number {
-    if (offset + size <= this.config.size) return this.config.read(offset, size);
+    if (offset + size <= this.config.size) {
+      this.spec.configRead?.(this.config, offset, size);
+      return this.config.read(offset, size);
+    }
     return offset === CONVENTIONAL_SIZE && size === 4 ? 0 : allOnes(size);
   }
 
@@ -214,7 +231,7 @@ export class PciFunction implements Device {
         size: msixBarSize(msix.vectors),
         handler: this.#msix,
       });
-    return bars;
+    return bars.sort((a, b) => a.index - b.index);
   }
 
   #refuseOther(saved: Uint8Array): void {
