@@ -2,6 +2,7 @@
 // what is typed; text frames from the daemon are notices in JSON. Output always comes from the
 // history, at the client's pace: nothing is missed, doubled or held in memory, and the guest
 // never waits. A client that stops reading, or that the history has overtaken, is dropped.
+import type { FastifyBaseLogger } from "fastify";
 import type { WebSocket } from "ws";
 import { readConsoleLog } from "../../api-schema/console-log.js";
 import { asVmError, type ConsoleNotice } from "../../api-schema/index.js";
@@ -17,10 +18,20 @@ const NORMAL = 1000;
 const INTERNAL_ERROR = 1011;
 const TRY_AGAIN_LATER = 1013;
 
+export interface ConsoleStreamOptions {
+  readonly feed: ConsoleFeed;
+  /** Of the history. */
+  readonly base: string;
+  /** Where to begin. */
+  readonly offset: number;
+  readonly log: Pick<FastifyBaseLogger, "warn">;
+}
+
 export class ConsoleStream {
   readonly #socket: WebSocket;
   readonly #feed: ConsoleFeed;
   readonly #base: string;
+  readonly #log: ConsoleStreamOptions["log"];
   #offset: number;
   /** Output has been sent: what is missing from here on, the client was too slow for. */
   #began = false;
@@ -28,10 +39,11 @@ export class ConsoleStream {
   #stall: NodeJS.Timeout | undefined;
   #input: Promise<void> = Promise.resolve();
 
-  constructor(socket: WebSocket, feed: ConsoleFeed, base: string, offset: number) {
+  constructor(socket: WebSocket, { feed, base, offset, log }: ConsoleStreamOptions) {
     this.#socket = socket;
     this.#feed = feed;
     this.#base = base;
+    this.#log = log;
     this.#offset = offset;
   }
 
@@ -98,6 +110,7 @@ export class ConsoleStream {
   }
 
   #drop(reason: string): void {
+    this.#log.warn({ offset: this.#offset, reason }, "a console reader is dropped");
     this.#notify({ kind: "dropped", offset: this.#offset, reason });
     this.#socket.close(TRY_AGAIN_LATER, "too slow");
     this.#unwatch();

@@ -47,10 +47,11 @@ export async function consoleRoutes(
       throw new VmError("UPGRADE_REQUIRED");
     },
     wsHandler: (socket: WebSocket, request) => {
-      const driver = supervisor.find(request.params.vm);
-      const base = folders.console(driver.uuid);
-      const offset = request.query.offset ?? readConsoleLog(base, 0, 0).end;
-      new ConsoleStream(socket, driver.console, base, fromEnd(base, offset)).run();
+      const { uuid, console: feed } = supervisor.find(request.params.vm);
+      const base = folders.console(uuid);
+      const wanted = request.query.offset ?? readConsoleLog(base, 0, 0).end;
+      const offset = fromEnd(base, wanted);
+      new ConsoleStream(socket, { feed, base, offset, log: request.log }).run();
     },
   });
 }

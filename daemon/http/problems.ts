@@ -38,7 +38,8 @@ export function knownError(error: unknown, mediaType = "none"): VmError {
     case "FST_ERR_CTP_INVALID_CONTENT_LENGTH":
       return new VmError("REQUEST_INVALID", ["content-length", message]);
     case "FST_ERR_BAD_URL":
-      return new VmError("REQUEST_INVALID", ["path", message]);
+    case "FST_ERR_MAX_PARAM_LENGTH":
+      return new VmError("REQUEST_INVALID", ["path", message.slice(0, 200)]);
     case "FST_ERR_VALIDATION":
       return error instanceof Error && error.cause instanceof VmError
         ? error.cause

@@ -83,10 +83,14 @@ export const guests = {
   /** Prints and resets, after a moment: for ever. */
   reset: kernel(print("again\r\n"), delay(5_000_000), outByte(RESET_CONTROL, FULL_RESET), idle),
   tripleFault: kernel(print("oops\r\n"), stack, tripleFault),
+  /** As above, about a second after the start. */
+  powerOffLate: kernel(delay(100_000_000), outWord(PM1_CONTROL, POWER_OFF), idle),
+  tripleFaultLate: kernel(delay(100_000_000), stack, tripleFault),
   halt: kernel(print("halt\r\n"), cliHlt),
   echo: kernel(print("ready\r\n"), echo),
   count: kernel(count(20_000)),
-  flood: kernel(count(1)),
+  /** About a hundred times as fast. */
+  flood: kernel(count(150)),
 } as const;
 
 export type Guest = keyof typeof guests;
