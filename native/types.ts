@@ -24,7 +24,8 @@ export interface RegisterWays {
   /**
    * A posted write-1-to-clear status register: native clears these bits of the published bytes
    * and lowers `line` when none of `mask` is left, before the vCPU goes on; the handler still
-   * gets the write.
+   * gets the write. The device publishes these bits with Atomics.or and never takes them back
+   * itself: behind with a posted clear, it would bring back what is gone.
    */
   readonly clears?: { readonly mask: number; readonly line: InterruptLine };
 }
@@ -79,8 +80,11 @@ export interface Interrupts {
   pic(irq: number): InterruptLine;
   /** One IO-APIC pin alone, 0 to 23. */
   ioapic(pin: number): InterruptLine;
-  /** The 8259's edge/level register (ELCR) bit of this IRQ, as firmware sets it before boot. */
-  trigger?(irq: number, level: boolean): void;
+  /**
+   * The 8259's edge/level register (ELCR) bit of this IRQ, as firmware sets it before boot. IRQs
+   * that are edge-triggered always (0, 1, 2, 8, 13) stay so.
+   */
+  trigger(irq: number, level: boolean): void;
   /** A message-signalled interrupt, as a write of `data` to 0xFEExxxxx. */
   msi(address: number, data: number): void;
 }

@@ -220,11 +220,13 @@ TEST(write_one_to_clear_lowers_the_line_before_the_vcpu_goes_on) {
   status.line = &line;
   std::uint32_t model = 0;  // the consumer's
   Rig rig{[&](const Served& s) -> std::uint32_t {
+            // The device only ever sets the published bits; the vCPU's write has cleared them.
             if (s.kind == wire::Kind::kWrite && s.offset == 0) model &= ~s.value;
-            if (s.offset == 4 && s.kind == wire::Kind::kWrite) model |= s.value;
-            __atomic_store_n(reinterpret_cast<std::uint32_t*>(s.range->block->shadow()), model,
-                             __ATOMIC_SEQ_CST);
-            if (s.offset == 4) line.set(model != 0);
+            if (s.offset != 4 || s.kind != wire::Kind::kWrite) return model;
+            model |= s.value;
+            __atomic_fetch_or(reinterpret_cast<std::uint32_t*>(s.range->block->shadow()), s.value,
+                              __ATOMIC_SEQ_CST);
+            line.set(true);
             return model;
           },
           {status}};

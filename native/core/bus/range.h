@@ -37,7 +37,10 @@ struct RegisterWays {
   std::uint32_t at = 0, length = 0;
   ReadWay read = ReadWay::kDirect;
   WriteWay write = WriteWay::kDirect;
-  std::uint32_t clear_mask = 0;  // not 0: write-1-to-clear bits of the `length` bytes
+  // Not 0: write-1-to-clear bits of the `length` bytes. The device sets them in the published bytes
+  // with an atomic OR and never clears or rewrites them: native does, before the vCPU goes on, and a
+  // device that is still behind with a posted clear would bring back what is gone.
+  std::uint32_t clear_mask = 0;
   LevelLine* line = nullptr;
 };
 

@@ -30,7 +30,7 @@ void VcpuThread::main(Machine& machine, const VcpuWiring& wiring) {
 }
 
 bool VcpuThread::park() {
-  host_.set_dead(index_, false);
+  host_.set_dead(index_, 0);
   shown = vcpu_->state();
   if (activity_ != Activity::kRunning) shown.activity = activity_;
   changed = false;
@@ -85,10 +85,10 @@ bool VcpuThread::sleep_until(std::uint32_t wanted, bool dead) {
       return false;
     }
     if (host_.parking()) return false;
-    host_.set_dead(index_, dead);
+    host_.set_dead(index_, dead ? wanted : 0);
     signals.sleep(pending);
   }
-  host_.set_dead(index_, false);
+  host_.set_dead(index_, 0);
   return true;
 }
 

@@ -25,8 +25,9 @@ class VcpuHost {
   // False: the thread must end.
   virtual bool park(VcpuIndex vcpu) = 0;
   virtual bool parking() const noexcept = 0;
-  // Whether this vCPU can be woken by nothing but NMI, INIT and SIPI.
-  virtual void set_dead(VcpuIndex vcpu, bool dead) = 0;
+  // This vCPU can be woken by these signals alone (NMI, INIT, SIPI: by another vCPU, and by nothing
+  // where there is none awake). 0: it is not dead.
+  virtual void set_dead(VcpuIndex vcpu, std::uint32_t wakers) = 0;
   virtual void triple_fault(VcpuIndex vcpu) = 0;
 };
 

@@ -177,13 +177,22 @@ bool Vm::park(VcpuIndex) {
   return false;
 }
 
-void Vm::set_dead(VcpuIndex vcpu, bool dead) {
-  if (dead_[vcpu] == dead) return;  // only this vCPU's thread changes it
+void Vm::set_dead(VcpuIndex vcpu, std::uint32_t wakers) {
+  const bool was = wakers_[vcpu] != 0, is = wakers != 0;
+  if (wakers_[vcpu] == wakers) return;  // only this vCPU's thread changes it
   std::scoped_lock hold{mutex_};
-  dead_[vcpu] = dead;
-  dead_count_ += dead ? 1u : ~0u;
-  if (dead_count_ == config_.cpus && phase_ == Phase::kRunning)
-    owner_.notice({VmEvent::kHalted});
+  wakers_[vcpu] = wakers;
+  if (was != is) dead_count_ += is ? 1u : ~0u;
+  if (is && all_dead() && phase_ == Phase::kRunning) owner_.notice({VmEvent::kHalted});
+}
+
+// A vCPU to which the last one sent a SIPI before it halted is asleep still, but not for long: it
+// comes back here should it die again.
+bool Vm::all_dead() const {
+  if (dead_count_ != config_.cpus) return false;
+  for (VcpuIndex i = 0; i < config_.cpus; ++i)
+    if ((signals_[i]->pending() & wakers_[i]) != 0) return false;
+  return true;
 }
 
 void Vm::triple_fault(VcpuIndex vcpu) {

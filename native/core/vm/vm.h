@@ -79,7 +79,8 @@ class Vm final : private VcpuHost, private Platform {
   // VcpuHost
   bool park(VcpuIndex vcpu) override;
   bool parking() const noexcept override { return parking_.load(std::memory_order_seq_cst); }
-  void set_dead(VcpuIndex vcpu, bool dead) override;
+  void set_dead(VcpuIndex vcpu, std::uint32_t wakers) override;
+  bool all_dead() const;
   void triple_fault(VcpuIndex vcpu) override;
 
   // Platform
@@ -117,7 +118,7 @@ class Vm final : private VcpuHost, private Platform {
   VcpuIndex parked_ = 0;
   VcpuIndex ended_ = 0;
   std::uint64_t rounds_ = 0;  // how often the VM was let run
-  std::array<bool, kMaxVcpus> dead_{};
+  std::array<std::uint32_t, kMaxVcpus> wakers_{};  // 0: not dead
   VcpuIndex dead_count_ = 0;
 };
 

@@ -107,11 +107,20 @@ TEST(all_vcpus_halted_with_interrupts_off_is_told) {
 }
 
 TEST(parks_running_and_halted_vcpus_and_stops_the_clock) {
-  Rig rig{{forever(spin()), {}}, 2};
+  static std::atomic<int> turns;
+  turns = 0;
+  const ScriptStep turn = [](Platform& platform, VcpuIndex vcpu) -> std::optional<Exit> {
+    ++turns;
+    platform.spin_hint(vcpu);
+    return std::nullopt;
+  };
+  Rig rig{{forever(turn), {}}, 2};
   EXPECT_EQ(rig.vm->board().clock.now(), 0u);
   for (int i = 0; i < 20; ++i) {
+    const int before = turns;
     EXPECT(rig.vm->run());
     EXPECT(rig.vm->cpu(0) == nullptr);
+    while (i % 2 == 0 && turns == before) std::this_thread::yield();  // else parked at once
     rig.park();
     const GuestNs now = rig.vm->board().clock.now();
     EXPECT_EQ(rig.vm->board().clock.now(), now);
