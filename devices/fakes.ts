@@ -5,7 +5,10 @@ import type {
   Bus,
   Clock,
   DeviceHost,
+  FileOperation,
   GuestMemory,
+  HostFile,
+  HostIo,
   InterruptLine,
   Interrupts,
   Range,
@@ -296,13 +299,96 @@ export class FakeMemory implements GuestMemory {
   }
 }
 
+/** A file in memory. Requests end in the order of submitting, in the next turn. */
+export class FakeFile implements HostFile {
+  bytes: Uint8Array;
+  /** What was asked for, and (while `held`) not done yet. */
+  readonly requests: { operation: FileOperation; offset: number; length: number }[] = [];
+  /** The error that an operation gets from now on. */
+  readonly errors = new Map<FileOperation, number>();
+  held = false;
+  closed = false;
+  readonly #memory: GuestMemory;
+  #waiting: (() => void)[] = [];
+
+  constructor(memory: GuestMemory, bytes: Uint8Array) {
+    this.#memory = memory;
+    this.bytes = bytes;
+  }
+  submit(
+    operation: FileOperation,
+    offset: number,
+    length: number,
+    pieces: readonly number[],
+    done: (errno: number) => void,
+  ): void {
+    this.requests.push({ operation, offset, length });
+    this.#waiting.push(() => {
+      const errno = this.errors.get(operation) ?? 0;
+      if (errno === 0) this.#perform(operation, offset, length, pieces);
+      done(errno);
+    });
+    if (!this.held) queueMicrotask(() => this.release());
+  }
+  /** Everything that waits is done now. */
+  release(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const finish of waiting) finish();
+  }
+  cancel(): void {
+    this.#waiting = [];
+  }
+  close(): void {
+    this.cancel();
+    this.closed = true;
+  }
+
+  #perform(
+    operation: FileOperation,
+    offset: number,
+    length: number,
+    pieces: readonly number[],
+  ): void {
+    if (operation === "zero" || operation === "unmap") this.bytes.fill(0, offset, offset + length);
+    let at = offset;
+    for (let i = 0; i < pieces.length; i += 2) {
+      const size = pieces[i + 1] ?? 0;
+      const part = this.bytes.subarray(at, at + size);
+      if (operation === "read") this.#memory.write(pieces[i] ?? 0, part);
+      else this.#memory.read(pieces[i] ?? 0, part);
+      at += size;
+    }
+  }
+}
+
+export class FakeIo implements HostIo {
+  readonly files = new Map<number, FakeFile>();
+  readonly #memory: GuestMemory;
+
+  constructor(memory: GuestMemory) {
+    this.#memory = memory;
+  }
+  /** What file() of this descriptor will be. */
+  put(fd: number, bytes: Uint8Array): FakeFile {
+    const file = new FakeFile(this.#memory, bytes);
+    this.files.set(fd, file);
+    return file;
+  }
+  file(fd: number): FakeFile {
+    return this.files.get(fd) ?? this.put(fd, new Uint8Array(0));
+  }
+}
+
 export class FakeHost implements DeviceHost {
   readonly bus = new FakeBus();
   readonly interrupts = new FakeInterrupts();
   readonly clock = new FakeClock();
   readonly memory: FakeMemory;
+  readonly io: FakeIo;
 
   constructor(memory = 64 * 1024) {
     this.memory = new FakeMemory(memory);
+    this.io = new FakeIo(this.memory);
   }
 }

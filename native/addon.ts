@@ -40,6 +40,7 @@ export interface NativeMachine {
 
   line(kind: number, number: number): number;
   setLine(line: number, level: boolean): void;
+  setTrigger(irq: number, level: boolean): void;
   msi(address: number, data: number): boolean;
   nmi(): void;
   setA20(open: boolean): void;
@@ -48,6 +49,12 @@ export interface NativeMachine {
   timer(): number;
   armTimer(timer: number, at: bigint): number;
   cancelTimer(timer: number): void;
+
+  ioAdd(fd: number): number;
+  ioSubmit(numbers: Float64Array, count: number): boolean;
+  ioTake(into: Int32Array): number;
+  ioCancel(file: number): void;
+  ioClose(file: number): void;
 
   run(): boolean;
   park(): void;
@@ -74,6 +81,7 @@ export interface VmmAddon {
     rtcUtc: boolean,
     serve: () => void,
     notify: Notify,
+    completed: () => void,
   ) => NativeMachine;
   acceleratorInfo(): AcceleratorInfo[];
 }

@@ -5,6 +5,7 @@
 //   any ── destroy ──▶ destroyed
 import { type NativeMachine, NOTICE, type VmmAddon } from "./addon.js";
 import { SharedBus } from "./bus/bus.js";
+import { NativeIo } from "./io.js";
 import { WindowedMemory } from "./memory.js";
 import type {
   AcceleratorInfo,
@@ -57,6 +58,7 @@ const interruptsOf = (native: NativeMachine): Interrupts => ({
   isa: (irq) => new NativeLine(native, KIND.isa, irq),
   pic: (irq) => new NativeLine(native, KIND.pic, irq),
   ioapic: (pin) => new NativeLine(native, KIND.ioapic, pin),
+  trigger: (irq, level) => native.setTrigger(irq, level),
   msi: (address, data) => void native.msi(address, data),
 });
 
@@ -105,6 +107,7 @@ export class NativeBackedMachine implements Machine {
   readonly interrupts: Interrupts;
   readonly clock: Timers;
   readonly memory: WindowedMemory;
+  readonly io: NativeIo;
   readonly #native: NativeMachine;
   readonly #listeners: ((event: MachineEvent) => void)[] = [];
   #phase: Phase = "paused";
@@ -123,6 +126,7 @@ export class NativeBackedMachine implements Machine {
       options.rtcUtc ?? true,
       () => this.bus.serve(),
       (event, number, generation, text) => this.#notice(event, number, generation, text),
+      () => this.io.completed(),
     );
     const [name, reason] = this.#native.accelerator();
     this.accelerator = { name, usable: true, reason };
@@ -130,6 +134,7 @@ export class NativeBackedMachine implements Machine {
     this.interrupts = interruptsOf(this.#native);
     this.clock = new Timers(this.#native);
     this.memory = new WindowedMemory(this.#native, options.memory);
+    this.io = new NativeIo(this.#native);
   }
 
   start(): void {
@@ -162,6 +167,7 @@ export class NativeBackedMachine implements Machine {
     if (this.#whenDestroyed === undefined) {
       this.#whenDestroyed = withResolvers();
       this.#phase = "destroyed";
+      this.io.stop();
       this.#native.stop();
     }
     return this.#whenDestroyed.promise;

@@ -120,6 +120,37 @@ export interface GuestMemory {
   written(at: Gpa, length: number): void;
 }
 
+/**
+ * read and write move bytes between the file and guest RAM; a read past the end of the file gives
+ * zeros. sync: what was completed before is on the medium. discard: a hint. zero: reads as zeros
+ * and keeps its room on the disk; unmap: reads as zeros and may lose it.
+ */
+export type FileOperation = "read" | "write" | "sync" | "discard" | "zero" | "unmap";
+
+/** A file behind a device. Requests end in any order. */
+export interface HostFile {
+  /**
+   * `pieces`: address, length, address, length … of guest RAM, `length` bytes in all. `done` gets 0 or
+   * an errno, later and on the JavaScript thread; several that end together come in one turn.
+   */
+  submit(
+    operation: FileOperation,
+    offset: number,
+    length: number,
+    pieces: readonly number[],
+    done: (errno: number) => void,
+  ): void;
+  /** Nothing submitted touches guest RAM afterwards, and no `done` is called. May wait briefly. */
+  cancel(): void;
+  /** Cancels, then closes the descriptor. */
+  close(): void;
+}
+
+export interface HostIo {
+  /** Takes the descriptor over. */
+  file(fd: number): HostFile;
+}
+
 /** What a device is given to live on. */
 export interface DeviceHost {
   readonly bus: Bus;
@@ -173,6 +204,7 @@ export interface MachineStatistics {
  * served; state may be read and set only while paused or not started.
  */
 export interface Machine extends DeviceHost {
+  readonly io: HostIo;
   readonly accelerator: AcceleratorInfo;
   start(): void;
   pause(): Promise<void>;

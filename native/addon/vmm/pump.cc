@@ -10,10 +10,11 @@ constexpr int kMostCredit = 32, kPaid = 4;
 
 }  // namespace
 
-Pump::Pump(Napi::Env env, Napi::Function serve, Napi::Function notify)
+Pump::Pump(Napi::Env env, Napi::Function serve, Napi::Function notify, Napi::Function completed)
     : env_{env},
       serve_{Napi::Persistent(serve)},
       notify_{Napi::Persistent(notify)},
+      completed_{Napi::Persistent(completed)},
       context_{env, "xhyved.machine"} {
   uv_loop_s* loop = nullptr;
   napi_get_uv_event_loop(env, &loop);
@@ -71,6 +72,12 @@ void Pump::deliver_notices() {
   }
 }
 
+void Pump::deliver_completions() {
+  if (!completions_.exchange(false)) return;
+  const Napi::HandleScope scope{env_};
+  call(completed_, {});
+}
+
 bool Pump::look_again() {
   if (credit_ <= 0 || !channel_->peer_elsewhere()) return false;
   const auto end = Clock::now() + kLook;
@@ -89,6 +96,7 @@ void Pump::turn() {
   for (;;) {
     const bool busy = channel_ != nullptr && channel_->ready();
     if (busy) serve_once();
+    deliver_completions();
     deliver_notices();
     if (channel_ == nullptr) return;  // a notice closed the VM
     if (Clock::now() >= end) return wake();

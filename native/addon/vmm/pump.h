@@ -7,6 +7,7 @@
 #include <napi.h>
 #include <uv.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -21,7 +22,8 @@ class Pump final : public VmOwner {
  public:
   // serve(): serves the bus until nothing is ready or its own bound is reached.
   // notify(event, number, generation, text): one notice.
-  Pump(Napi::Env env, Napi::Function serve, Napi::Function notify);
+  // completed(): completions of file I/O wait to be taken.
+  Pump(Napi::Env env, Napi::Function serve, Napi::Function notify, Napi::Function completed);
 
   // On the JavaScript thread, before the VM runs.
   void attach(Channel& channel) { channel_ = &channel; }
@@ -32,6 +34,10 @@ class Pump final : public VmOwner {
   // Any thread.
   void notice(VmNotice notice) override;
   void wake() override { uv_async_send(&async_); }
+  void completed() {
+    completions_.store(true);
+    wake();
+  }
 
  private:
   using Time = std::chrono::steady_clock::time_point;
@@ -39,16 +45,18 @@ class Pump final : public VmOwner {
   void turn();
   void serve_once();
   void deliver_notices();
+  void deliver_completions();
   bool look_again();
   void call(const Napi::FunctionReference& function, const std::vector<napi_value>& arguments);
 
   const Napi::Env env_;
-  Napi::FunctionReference serve_, notify_;
+  Napi::FunctionReference serve_, notify_, completed_;
   Napi::AsyncContext context_;
   Channel* channel_ = nullptr;
   uv_async_t async_;
   std::mutex mutex_;
   std::vector<VmNotice> notices_;
+  std::atomic<bool> completions_{false};
   // Looks that found something add, looks in vain take away: looking costs CPU time.
   int credit_ = 8;
   std::function<void()> closed_;

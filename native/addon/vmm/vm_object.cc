@@ -37,6 +37,11 @@ Napi::Function VmObject::define(Napi::Env env) {
        InstanceMethod<&VmObject::timer>("timer"),
        InstanceMethod<&VmObject::arm_timer>("armTimer"),
        InstanceMethod<&VmObject::cancel_timer>("cancelTimer"),
+       InstanceMethod<&VmObject::io_add>("ioAdd"),
+       InstanceMethod<&VmObject::io_submit>("ioSubmit"),
+       InstanceMethod<&VmObject::io_take>("ioTake"),
+       InstanceMethod<&VmObject::io_cancel>("ioCancel"),
+       InstanceMethod<&VmObject::io_close>("ioClose"),
        InstanceMethod<&VmObject::run>("run"),
        InstanceMethod<&VmObject::park>("park"),
        InstanceMethod<&VmObject::settle>("settle"),
@@ -61,6 +66,7 @@ VmObject::VmObject(const Info& info) : Napi::ObjectWrap<VmObject>{info} {
   config.ignore_unknown_msrs = args.flag(5, "ignoreUnknownMsrs");
   config.rtc_utc = args.flag(6, "rtcUtc");
   const Napi::Function serve = args.function(7, "serve"), notify = args.function(8, "notify");
+  const Napi::Function completed = args.function(9, "completed");
   if (!args.ok()) return;
   const AcceleratorChoice choice = choose_accelerator(wanted);
   if (choice.accelerator == nullptr) {
@@ -69,7 +75,7 @@ VmObject::VmObject(const Info& info) : Napi::ObjectWrap<VmObject>{info} {
   }
   accelerator_ = choice.report.name;
   reason_ = choice.report.reason;
-  pump_ = std::make_unique<Pump>(info.Env(), serve, notify);
+  pump_ = std::make_unique<Pump>(info.Env(), serve, notify, completed);
   std::string error;
   vm_ = Vm::create(config, *choice.accelerator, *pump_, error);
   if (vm_ == nullptr) {
@@ -88,6 +94,7 @@ VmObject::~VmObject() = default;
 
 void VmObject::tear_down(std::function<void()> closed) {
   vm_->stop();
+  io_.reset();  // its threads reach the pump
   timers_.clear();
   vm_.reset();  // joins the threads: at once after kExited
   lines_.clear();

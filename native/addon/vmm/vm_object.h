@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 
+#include "io/pool.h"
 #include "pump.h"
 #include "vm/vm.h"
 
@@ -15,7 +16,7 @@ namespace hv::addon {
 class VmObject final : public Napi::ObjectWrap<VmObject> {
  public:
   static Napi::Function define(Napi::Env env);
-  // (accelerator, cpus, memory, x2apic, strictIo, ignoreUnknownMsrs, rtcUtc, serve, notify)
+  // (accelerator, cpus, memory, x2apic, strictIo, ignoreUnknownMsrs, rtcUtc, serve, notify, completed)
   explicit VmObject(const Napi::CallbackInfo& info);
   ~VmObject() override;
 
@@ -54,6 +55,12 @@ class VmObject final : public Napi::ObjectWrap<VmObject> {
   Value arm_timer(const Info& info);  // (id, at): generation
   void cancel_timer(const Info& info);
 
+  Value io_add(const Info& info);
+  Value io_submit(const Info& info);
+  Value io_take(const Info& info);
+  void io_cancel(const Info& info);
+  void io_close(const Info& info);
+
   Value run(const Info& info);
   void park(const Info& info);
   void settle(const Info& info);
@@ -80,6 +87,7 @@ class VmObject final : public Napi::ObjectWrap<VmObject> {
   std::string accelerator_, reason_;
   std::unique_ptr<Pump> pump_;
   std::unique_ptr<Vm> vm_;
+  std::unique_ptr<io::Pool> io_;  // made with the first file
   std::deque<DeviceLine> lines_;
   std::array<IrqSource, kIoApicPins> next_source_{};
   std::deque<Timer> timers_;

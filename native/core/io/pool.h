@@ -1,0 +1,103 @@
+// Moves bytes between files and guest RAM on a few threads, in no particular order: a device that
+// needs an order waits for one request before it submits the next.
+//
+// One thread, the owner's, calls everything here; `ready` is called by any. Reads that the host can
+// serve from memory are done at once by submit(), which spares two changes of threads.
+#pragma once
+#include <sys/uio.h>
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "memory/guest_memory.h"
+
+namespace hv::io {
+
+enum class Op : std::uint8_t {
+  kRead,     // file to guest; past the end of the file there are zeros
+  kWrite,    // guest to file
+  kSync,     // everything that was completed before is on the medium
+  kDiscard,  // the range is not needed any more: a hint
+  kZero,     // the range reads as zeros and keeps its room
+  kUnmap,    // the range reads as zeros and may lose its room
+};
+inline constexpr unsigned kOps = 6;
+
+struct Piece {
+  Gpa at{};
+  std::uint64_t length = 0;
+};
+
+using FileId = std::uint32_t;
+
+struct Request {
+  Op op = Op::kSync;
+  FileId file = 0;
+  std::uint32_t tag = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;  // for read and write the sum of the pieces
+  std::vector<Piece> pieces = {};
+};
+
+struct Completion {
+  FileId file;
+  std::uint32_t tag;
+  int error;  // 0 or an errno; read and write are whole or failed
+};
+
+class Pool {
+ public:
+  // `ready`: completions wait to be taken, and did not before.
+  Pool(std::shared_ptr<GuestMemory> memory, std::function<void()> ready, unsigned threads = 4);
+  ~Pool();  // drops what waits, waits for what runs, closes the files
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  // The pool closes it.
+  FileId add(int fd);
+  // True where completions wait already.
+  bool submit(std::vector<Request> batch);
+  // As many as fit; fewer than that: there are no more.
+  std::size_t take(std::span<Completion> into);
+  // Nothing of this file touches guest memory or the file afterwards, and nothing more is heard of
+  // it: drops what waits and waits for what runs.
+  void cancel(FileId file);
+  void close(FileId file);
+
+ private:
+  struct File {
+    int fd = -1;
+    unsigned running = 0;
+  };
+
+  void start_threads();
+  void work();
+  bool try_now(const Request& request);
+  int perform(const Request& request, int fd) const;
+  int move(const Request& request, int fd) const;
+  bool map(const Request& request, std::vector<iovec>& out) const;
+  void push(const Completion& completion);  // with the lock held
+
+  const std::shared_ptr<GuestMemory> memory_;
+  const std::function<void()> ready_;
+  const unsigned thread_count_;
+  std::vector<std::thread> threads_;
+
+  std::mutex mutex_;
+  std::condition_variable work_, idle_;
+  std::deque<Request> waiting_;
+  std::map<FileId, File> files_;
+  std::vector<Completion> completed_;
+  FileId next_file_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace hv::io
