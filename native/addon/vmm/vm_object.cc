@@ -30,6 +30,7 @@ Napi::Function VmObject::define(Napi::Env env) {
        InstanceMethod<&VmObject::outstanding>("outstanding"),
        InstanceMethod<&VmObject::line>("line"),
        InstanceMethod<&VmObject::set_line>("setLine"),
+       InstanceMethod<&VmObject::set_trigger>("setTrigger"),
        InstanceMethod<&VmObject::msi>("msi"),
        InstanceMethod<&VmObject::nmi>("nmi"),
        InstanceMethod<&VmObject::set_a20>("setA20"),

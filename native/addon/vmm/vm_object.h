@@ -46,6 +46,7 @@ class VmObject final : public Napi::ObjectWrap<VmObject> {
 
   Value line(const Info& info);  // (kind, number): id
   void set_line(const Info& info);
+  void set_trigger(const Info& info);  // (irq, level): the ELCR
   Value msi(const Info& info);
   void nmi(const Info& info);
   void set_a20(const Info& info);

@@ -136,6 +136,13 @@ void VmObject::set_line(const Info& info) {
   lines_[id].set(level);
 }
 
+void VmObject::set_trigger(const Info& info) {
+  Arguments args{info};
+  const std::uint32_t irq = args.word(0, "irq", 15);
+  const bool level = args.flag(1, "level");
+  if (args.ok() && alive(info)) vm_->board().fabric.pic().set_trigger(irq, level);
+}
+
 Napi::Value VmObject::msi(const Info& info) {
   Arguments args{info};
   const std::uint64_t address = args.integer(0, "address", kSafe);

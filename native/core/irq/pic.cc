@@ -184,10 +184,7 @@ std::uint8_t Pic::read_byte(std::uint16_t port) {
 
 void Pic::write_byte(std::uint16_t port, std::uint8_t value) {
   if ((port & ~1u) == 0x4d0) {
-    Chip& chip = state_.chips[port & 1];
-    chip.elcr = value & kElcrMask[port & 1];
-    // An input that becomes level-triggered asks as long as it is high, and only so long.
-    chip.irr = static_cast<std::uint8_t>((chip.irr & ~chip.elcr) | (chip.lines & chip.elcr));
+    set_elcr(port & 1, value);
     return;
   }
   if ((port & ~0x81u) != 0x20) return;
@@ -196,6 +193,13 @@ void Pic::write_byte(std::uint16_t port, std::uint8_t value) {
     data(chip, value);
   else
     command(chip, value);
+}
+
+void Pic::set_elcr(unsigned which, std::uint8_t value) {
+  Chip& chip = state_.chips[which];
+  chip.elcr = value & kElcrMask[which];
+  // An input that becomes level-triggered asks as long as it is high, and only so long.
+  chip.irr = static_cast<std::uint8_t>((chip.irr & ~chip.elcr) | (chip.lines & chip.elcr));
 }
 
 void Pic::command(Chip& chip, std::uint8_t value) {
@@ -232,6 +236,15 @@ void Pic::set_input(unsigned irq, bool level) {
   if (irq >= 16 || irq == kCascade) return;
   std::scoped_lock hold(mutex_);
   set_line(state_.chips[irq >> 3], irq & 7, level);
+  update();
+}
+
+void Pic::set_trigger(unsigned irq, bool level) {
+  if (irq >= 16) return;
+  std::scoped_lock hold(mutex_);
+  const std::uint8_t elcr = state_.chips[irq >> 3].elcr;
+  const std::uint8_t mask = bit(irq & 7);
+  set_elcr(irq >> 3, level ? static_cast<std::uint8_t>(elcr | mask) : without(elcr, mask));
   update();
 }
 

@@ -83,6 +83,9 @@ class Pic {
 
   // Input 0 to 15 (2 is the cascade and stays as it is).
   void set_input(unsigned irq, bool level);
+  // The ELCR's bit of one input, as firmware sets it before boot; inputs that are edge-triggered
+  // always stay so.
+  void set_trigger(unsigned irq, bool level);
   // INTA: the vector; a spurious one (input 7) where the request has gone. True INT or not.
   std::uint8_t acknowledge();
   bool output() const;
@@ -100,6 +103,7 @@ class Pic {
   void command(Chip& chip, std::uint8_t value);
   void data(Chip& chip, std::uint8_t value);
   void set_line(Chip& chip, unsigned input, bool level);
+  void set_elcr(unsigned chip, std::uint8_t value);
   std::uint8_t take(Chip& chip);
   std::uint8_t poll(Chip& chip);
   // Recomputes the cascade and INT from state; the one place that does.
