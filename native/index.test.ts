@@ -342,6 +342,21 @@ describe("interrupts and time", () => {
     ...outAl(0x21),
   ];
 
+  test("firmware's choice of level-triggered IRQs shows in the ELCR, and goes with a reset", async () => {
+    const machine = machineWith();
+    for (const irq of [0, 9, 10]) machine.interrupts.trigger(irq, true);
+    // MOV DX, 0x4d0; IN AX, DX
+    load(machine, [CLI, 0xba, 0xd0, 0x04, 0xed, HLT]);
+    await runToHalt(machine);
+    expect(gpr(machine, 0) & 0xffff).toBe(0x0600); // never IRQ 0
+    machine.interrupts.trigger(10, false);
+    const elcr = () => machine.save().pic?.state as { chips: { elcr: number }[] };
+    expect(elcr().chips.map((chip) => chip.elcr)).toEqual([0, 2]);
+    machine.reset();
+    expect(elcr().chips.map((chip) => chip.elcr)).toEqual([0, 0]);
+    expect(() => machine.interrupts.trigger(16, true)).toThrow(/irq/);
+  });
+
   test("a line raised by a handler interrupts the guest", async () => {
     const machine = machineWith();
     const line = machine.interrupts.isa(4);

@@ -84,7 +84,7 @@ export class AcpiPmDevice implements Device, PowerButton {
 
   /** The SCI is level-triggered also at the 8259: what firmware would program. */
   #setTrigger(): void {
-    this.#host.interrupts.trigger?.(SCI_IRQ, true);
+    this.#host.interrupts.trigger(SCI_IRQ, true);
   }
 
   #announce(): void {

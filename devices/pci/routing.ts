@@ -43,7 +43,6 @@ class Pirq {
     const output = irq === undefined ? undefined : this.#to(irq);
     if (output !== this.#output) this.#output?.set(false);
     this.#output = output;
-    if (irq !== undefined) this.#interrupts.trigger?.(irq, true);
     this.#drive();
   }
 
@@ -83,9 +82,12 @@ export class IntxRouter {
     this.reset();
   }
 
-  /** As firmware leaves it. */
+  /** As firmware leaves it; from then on the ELCR is the guest's, whatever it routes where. */
   reset(): void {
-    for (const [index, irq] of PIRQ_DEFAULTS.entries()) this.route(index, irq);
+    for (const [index, irq] of PIRQ_DEFAULTS.entries()) {
+      this.route(index, irq);
+      this.#interrupts.trigger(irq, true);
+    }
   }
 
   /** `control` as written to the PIRQ's register. */

@@ -84,6 +84,21 @@ TEST(level_inputs_ask_again_after_eoi) {
   EXPECT(!rig.intr());
 }
 
+TEST(triggers_are_set_one_by_one_as_firmware_would) {
+  Rig rig;
+  hv::Pic& pic = rig.fabric->pic();
+  for (unsigned irq = 0; irq < 17; ++irq) pic.set_trigger(irq, irq != 5);
+  EXPECT_EQ(rig.in(0x4d0), 0xd8u);  // not 5, and never 0, 1, 2
+  EXPECT_EQ(rig.in(0x4d1), 0xdeu);
+  pic.set_trigger(9, false);
+  EXPECT_EQ(rig.in(0x4d1), 0xdcu);
+  rig.init_pic(0x20, 0x28);
+  rig.fabric->set_isa(10, kSource, true);
+  EXPECT_EQ(rig.acknowledge(), 0x2au);
+  rig.out(0xa0, 0x20), rig.out(0x20, 0x20);
+  EXPECT(rig.intr());
+}
+
 TEST(wired_or_of_sources_falls_with_the_last) {
   Rig rig;
   rig.out(0x4d1, 0x08);
