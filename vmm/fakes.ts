@@ -42,8 +42,9 @@ export class FakeMachine extends FakeHost implements Machine {
   vcpu(): SavedComponent {
     return { version: 1, state: this.cpu };
   }
-  setVcpu(_index: number, saved: SavedComponent): void {
-    this.cpu = saved.state as Record<string, unknown>;
+  /** The others wait all the time: only the first one's state is kept. */
+  setVcpu(index: number, saved: SavedComponent): void {
+    if (index === 0) this.cpu = saved.state as Record<string, unknown>;
   }
   save(): Record<string, SavedComponent> {
     return { cpu0: this.vcpu() };

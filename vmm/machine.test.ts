@@ -75,6 +75,15 @@ describe("a VM", () => {
     await vm.stop();
   });
 
+  it("has memory write-back and the hole below 4 GiB uncacheable", async () => {
+    const { machine } = await started();
+    // SDM Vol. 3, "Memory Type Range Registers": E and type 6; base 3 GiB type 0, mask of 1 GiB, V
+    const [base, mask, ...rest] = machine.cpu.mtrrVariable as number[];
+    expect(machine.cpu.mtrrDefType).toBe(0x806);
+    expect([base?.toString(16), mask?.toString(16)]).toEqual(["c0000000", "3fffc0000800"]);
+    expect(rest).toEqual(new Array(14).fill(0));
+  });
+
   it("has no ACPI or MP tables where the definition wants none", async () => {
     const firmware = { ...define().firmware, acpi: false, mpTable: false };
     const { machine } = await started({ definition: { firmware } });

@@ -19,7 +19,7 @@ import type {
 } from "../native/types.js";
 import type { FirmwareTables } from "./firmware/index.js";
 import { lowMemoryOf } from "./layout.js";
-import { applyEntry, type BootImages, place } from "./loaders/index.js";
+import { applyEntry, applyFirmware, type BootImages, place } from "./loaders/index.js";
 import { readMemory, type SavedMachine, writeState } from "./state-folder.js";
 
 /** What a guest can ask of the machine as a whole; devices call these. */
@@ -256,7 +256,10 @@ export class VirtualMachine {
     const rsdp = firmware.rsdp === undefined ? {} : { rsdp: firmware.rsdp };
     const plan = images.plan({ memory, low, ...rsdp });
     place(this.#machine.memory, [...firmware.pieces, ...plan.pieces]);
-    this.#machine.setVcpu(0, applyEntry(this.#machine.vcpu(0), plan.entry));
+    for (let vcpu = 0; vcpu < definition.cpus; vcpu++) {
+      const waiting = applyFirmware(this.#machine.vcpu(vcpu));
+      this.#machine.setVcpu(vcpu, vcpu === 0 ? applyEntry(waiting, plan.entry) : waiting);
+    }
   }
 
   #restore({ folder, saved }: NonNullable<VmParts["restore"]>): void {

@@ -58,4 +58,4 @@ function multibootPlan(boot: MultibootBoot, open: Open): Plan {
   return (guest) => multiboot.plan({ kernel, modules, cmdline: boot.cmdline }, guest);
 }
 
-export { applyEntry, type BootPlan, type GuestLayout, place } from "./plan.js";
+export { applyEntry, applyFirmware, type BootPlan, type GuestLayout, place } from "./plan.js";

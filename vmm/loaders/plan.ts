@@ -2,7 +2,7 @@
 // Parsing and planning read files only; placing is the one step that touches the guest.
 import { VmError } from "../../api-schema/errors.js";
 import type { Gpa, GuestMemory, SavedComponent } from "../../native/types.js";
-import { MIB } from "../layout.js";
+import { HIGH_MEMORY, LOW_MEMORY_LIMIT, MIB } from "../layout.js";
 import type { Image } from "./image.js";
 
 type Content =
@@ -125,6 +125,30 @@ const CR0_PE_ET_NE = 0x31;
 const CR0_PG = 0x8000_0000;
 const CR4_PAE = 0x20;
 const EFER_LME_LMA = 0x500;
+
+// IA32_MTRR_DEF_TYPE and IA32_MTRR_PHYSBASE0/PHYSMASK0 (SDM Vol. 3, "Memory Type Range Registers").
+const MTRR_ENABLE = 1 << 11; // and no fixed ranges: the first MiB is like the rest
+const WRITE_BACK = 6;
+const UNCACHEABLE = 0;
+const RANGE_VALID = 1 << 11;
+const PHYSICAL_END = 2 ** 46; // as CPUID says
+const HOLE_SIZE = HIGH_MEMORY - LOW_MEMORY_LIMIT;
+const HOLE_MASK = PHYSICAL_END - HOLE_SIZE + RANGE_VALID;
+const VARIABLE_RANGES = 8;
+
+if (LOW_MEMORY_LIMIT % HOLE_SIZE !== 0) throw new Error("the PCI hole is not one variable range");
+
+/**
+ * CpuState after reset as firmware leaves every CPU, the waiting ones too (INIT keeps MTRRs): all
+ * of memory write-back, but the hole for PCI and chips below 4 GiB uncacheable.
+ */
+export function applyFirmware(reset: SavedComponent): SavedComponent {
+  const mtrrVariable: number[] = new Array(2 * VARIABLE_RANGES).fill(0);
+  mtrrVariable[0] = LOW_MEMORY_LIMIT + UNCACHEABLE;
+  mtrrVariable[1] = HOLE_MASK;
+  const changes = { mtrrDefType: MTRR_ENABLE | WRITE_BACK, mtrrVariable };
+  return { version: reset.version, state: { ...(reset.state as object), ...changes } };
+}
 
 /** CpuState after reset, changed to `entry` (native/core/accel/cpu_state.h has the fields). */
 export function applyEntry(reset: SavedComponent, entry: Entry): SavedComponent {
