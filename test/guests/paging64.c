@@ -169,7 +169,6 @@ SNIPPET(invpcid_, "mov invpcid_type,%rcx\ninvpcid invpcid_descriptor,%rcx\nmov $
 SNIPPET(pcide_with_low_cr3, "mov %cr3,%rdx\nmov %rdx,%rcx\nor $8,%rcx\nmov %rcx,%cr3\nmov %cr4,%rax\n"
         "or $0x20000,%eax\nmov %rax,%cr4\nmov %rdx,%cr3\nret");
 SNIPPET(clear_pg, "mov %cr0,%rax\nbtr $31,%rax\nmov %rax,%cr0\nret");
-SNIPPET(cr3_high, "mov %cr3,%rax\nbts $60,%rax\nmov %rax,%cr3\nret");
 SNIPPET(clear_lme, "mov $0xc0000080,%ecx\nrdmsr\nbtr $8,%eax\nwrmsr\nret");
 SNIPPET(efer_reserved, "mov $0xc0000080,%ecx\nrdmsr\nbts $1,%eax\nwrmsr\nret");
 
@@ -231,7 +230,6 @@ void guest(void) {
   canonical();
   smep_smap();
   pcids();
-  report("cr.cr3-bit-60", cr3_high);
   report("cr.clear-lme", clear_lme);
   report("cr.efer-reserved", efer_reserved);
 }

@@ -186,6 +186,7 @@ static void load_tables(void) {
   table.limit = 256 * 2 * sizeof(word) - 1;
   table.base = (word)idt;
   FLAT("lidt %0" ::"m"(table));
+  FLAT("lldt %w0" ::"r"(0));
   FLAT("ltr %w0" ::"r"(TSS_SELECTOR));
 }
 
@@ -205,6 +206,8 @@ static void prepare_tss(void) {
 }
 
 void start_c(void) {
+  // Multiboot leaves all of CR0 but PG and PE open.
+  set_cr0((get_cr0() & CR0_PG) | CR0_PE | CR0_NE | 0x10);
   prepare_tss();
   for (unsigned v = 0; v < 256; ++v) gate(v, KERNEL_CODE, stub(v), A_INT32);
   gate(RETURN_VECTOR, KERNEL_CODE, stub(RETURN_VECTOR), A_INT32 | A_DPL3);
