@@ -119,3 +119,4 @@ export const PORT_STATE = record({
   /** What the host sent and the receiver had no room for. */
   waiting: base64(64 * 1024, false),
 });
+export type PortState = StateOf<typeof PORT_STATE>;
