@@ -33,6 +33,7 @@ const SPECS = {
   FOLDER_UNSAFE: { http: 422, text: "%s: %s" },
   VM_START_FAILED: { http: 502, text: "VM %s did not start: %s" },
   STATE_DIRECTORY_LOCKED: { http: 409, text: "another daemon (pid %s) uses %s" },
+  HOST_PROBE_FAILED: { http: 500, text: "what this host can do cannot be found out: %s" },
   SOCKET_TAKEN: { http: 409, text: "another program answers on %s" },
   DATABASE_NEWER: {
     http: 500,

@@ -4,7 +4,7 @@ import { cpus, hostname, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { FastifyInstance } from "fastify";
-import { HostInformation } from "../../api-schema/index.js";
+import { HostInformation, VmError } from "../../api-schema/index.js";
 
 const run = promisify(execFile);
 
@@ -15,9 +15,19 @@ const PROBE_TIMEOUT_MS = 20_000;
 type Probe = Pick<HostInformation, "accelerators" | "chosen">;
 
 const probe = async (): Promise<Probe> => {
-  const { stdout } = await run(process.execPath, [PROBE], { timeout: PROBE_TIMEOUT_MS });
-  return JSON.parse(stdout) as Probe;
+  try {
+    const { stdout } = await run(process.execPath, [PROBE], { timeout: PROBE_TIMEOUT_MS });
+    return JSON.parse(stdout) as Probe;
+  } catch (cause) {
+    throw new VmError("HOST_PROBE_FAILED", [lastWords(cause)], { cause });
+  }
 };
+
+/** Of a program that failed: Node's own description of an exception begins with its name. */
+function lastWords(error: unknown): string {
+  const lines = String((error as { stderr?: unknown }).stderr ?? error).split("\n");
+  return lines.find((line) => /^[A-Za-z]*Error: /.test(line)) ?? lines[0] ?? "it ended";
+}
 
 export async function hostRoutes(
   app: FastifyInstance,

@@ -38,7 +38,7 @@ export interface DriverTools {
 }
 
 const START_TIMEOUT_MS = 20_000;
-const STOP_TIMEOUT_MS = 10_000;
+const STOP_TIMEOUT_MS = 5_000;
 /** How soon after its start a process is asked again whether it listens yet. */
 const POLL_MS = 5;
 const RECONNECT_MS = 200;

@@ -95,6 +95,12 @@ export class TestDaemon {
 
   /** Leaves no process and no file behind, whatever the test did. */
   async end(): Promise<void> {
+    await this.killAll();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** The daemon and its VMs. */
+  async killAll(): Promise<void> {
     await this.kill("SIGKILL");
     for (const pid of this.vmPids()) {
       try {
@@ -104,7 +110,6 @@ export class TestDaemon {
       }
     }
     await sleep(50);
-    rmSync(this.folder, { recursive: true, force: true });
   }
 
   vmPids(): number[] {
