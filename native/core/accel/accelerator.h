@@ -28,7 +28,8 @@ enum class Exit : std::uint8_t {
 
 // Counts since the vCPU was made, written by its own thread and read by any (relaxed).
 struct VcpuCounters {
-  std::uint64_t instructions = 0, blocks_decoded = 0, tlb_misses = 0, page_faults = 0,
+  std::uint64_t instructions = 0, blocks_decoded = 0, blocks_translated = 0, code_bytes = 0,
+                tlb_misses = 0, page_faults = 0,
                 exceptions = 0, interrupts = 0, port_accesses = 0, mmio_accesses = 0, halts = 0;
 };
 

@@ -32,6 +32,8 @@ class VcpuSignals {
   std::uint32_t pending() const noexcept { return pending_.load(std::memory_order_acquire); }
   // What the CPU tests on every block; relaxed, since a set bit is looked at again with pending().
   std::uint32_t peek() const noexcept { return pending_.load(std::memory_order_relaxed); }
+  // The word itself, which translated code reads.
+  const void* word() const noexcept { return &pending_; }
   // The vCPU thread only: returns when the word is no longer `seen`.
   void sleep(std::uint32_t seen) const noexcept { pending_.wait(seen); }
 

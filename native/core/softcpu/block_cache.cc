@@ -49,6 +49,7 @@ Block* BlockCache::scratch(const Block& block, const Insn& insn) {
 
 void BlockCache::drop_all() {
   flush_jumps();
+  ++drops_;
   buckets_.assign(kBuckets, nullptr);
   used_buckets_ = used_ = 0;
 }

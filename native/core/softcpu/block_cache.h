@@ -16,6 +16,10 @@
 
 namespace hv::softcpu {
 
+namespace translator {
+struct Translation;
+}
+
 struct Block {
   std::uint64_t physical = 0;   // of its first byte
   std::uint64_t physical2 = 0;  // of its first byte in the second page
@@ -32,6 +36,9 @@ struct Block {
   CodeSize size = CodeSize::k16;
   bool provisional = true;       // its bytes must be compared each time
   bool changes_mode = false;     // its last instruction may change the mode or the interrupt flag
+  // The translator's: how often the block was looked at, and its code by linear address.
+  std::uint32_t heat = 0;
+  translator::Translation* translations = nullptr;
   const Insn* insns = nullptr;   // `count` of them, and a copy of the `bytes` behind them
 
   std::uint8_t* copy() const {
@@ -48,6 +55,18 @@ struct CodeBytes {
   std::uint32_t length = 0;
 };
 
+// An entry of the jump cache. Translated code reads it too.
+struct Jump {
+  std::uint64_t linear = ~0ull;
+  std::uint64_t tag = ~0ull;
+  Block* block = nullptr;
+  const void* code = nullptr;  // of the block, at this address
+};
+struct JumpTable {
+  const Jump* jumps;
+  std::uint64_t mask;  // the slot is (linear ^ linear >> 12) & mask
+};
+
 class BlockCache {
  public:
   static constexpr unsigned kMaxInsns = 32;
@@ -60,8 +79,20 @@ class BlockCache {
     return entry.linear == linear && entry.tag == (generation_ | mode) ? entry.block : nullptr;
   }
   void remember(std::uint64_t linear, std::uint64_t mode, Block* block) {
-    jumps_[slot(linear)] = {linear, generation_ | mode, block};
+    jumps_[slot(linear)] = {linear, generation_ | mode, block, code_of_others_};
   }
+  // For the translator: where the code of the block at `linear` is, if its entry still stands.
+  std::uint64_t tag(std::uint64_t mode) const { return generation_ | mode; }
+  void set_code(std::uint64_t linear, std::uint64_t tag, const void* code) {
+    Jump& entry = jumps_[slot(linear)];
+    if (entry.linear == linear && entry.tag == tag) entry.code = code;
+  }
+  // What entries of blocks without code have there.
+  void set_code_of_others(const void* code) { code_of_others_ = code; }
+  JumpTable jump_table() const { return {jumps_.data(), kJumps - 1}; }
+  // How often everything was dropped.
+  std::uint64_t drops() const { return drops_; }
+  void drop_all();
   void flush_jumps() { generation_ += kGeneration; }
 
   Block* find(std::uint64_t physical, CodeSize size) const;
@@ -75,18 +106,14 @@ class BlockCache {
   static constexpr std::size_t kJumps = 4096, kBuckets = 1 << 15, kArena = 16u << 20;
   static constexpr std::uint64_t kGeneration = 256;
 
-  struct Jump {
-    std::uint64_t linear = ~0ull;
-    std::uint64_t tag = ~0ull;
-    Block* block = nullptr;
-  };
   static std::size_t slot(std::uint64_t linear) {
     return (linear ^ linear >> 12) & (kJumps - 1);
   }
   static std::size_t bucket(std::uint64_t physical, CodeSize size);
-  void drop_all();
 
   std::uint64_t generation_ = 0;
+  std::uint64_t drops_ = 0;
+  const void* code_of_others_ = nullptr;
   std::array<Jump, kJumps> jumps_;
   std::vector<Block*> buckets_;  // open addressing, linear probing
   std::size_t used_buckets_ = 0;

@@ -15,10 +15,19 @@ Cpu::Cpu(const VcpuWiring& wiring, GuestMemory& ram)
       memory(ram),
       blocks(std::make_unique<BlockCache>()) {
   insn = &kBetween;
+  choose_translator(TranslatorOptions::from_environment());
   set_state(reset_state(wiring.index == 0));
 }
 
 Cpu::~Cpu() = default;
+
+void Cpu::choose_translator(const TranslatorOptions& options) {
+  blocks->drop_all();
+  translator_.reset();
+  blocks->set_code_of_others(nullptr);
+  translator_ = Translator::create(*this, options);
+  translated.pending = signals.word();
+}
 
 CpuState Cpu::state() const {
   CpuState s = slow;
@@ -85,6 +94,8 @@ VcpuCounters Cpu::counters() const {
   VcpuCounters copy;
   copy.instructions = read(count.instructions);
   copy.blocks_decoded = read(count.blocks_decoded);
+  copy.blocks_translated = read(count.blocks_translated);
+  copy.code_bytes = read(count.code_bytes);
   copy.tlb_misses = read(count.tlb_misses);
   copy.page_faults = read(count.page_faults);
   copy.exceptions = read(count.exceptions);

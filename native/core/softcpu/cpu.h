@@ -25,6 +25,8 @@
 #include "softcpu/opcode_row.h"
 #include "softcpu/system_state.h"
 #include "softcpu/tlb.h"
+#include "softcpu/translator/state.h"
+#include "softcpu/translator/translator.h"
 
 namespace hv::softcpu {
 
@@ -63,6 +65,7 @@ class Cpu final : public Vcpu {
   LazyFlags flags;             // CF PF AF ZF SF OF; the rest of RFLAGS is in `system_flags`
   std::uint64_t system_flags = 2;  // RFLAGS without the six arithmetic flags
   const Insn* insn = nullptr;
+  translator::State translated;  // while translated code runs, its `flags_image` stands for `flags`
   Segment segments[kSegCount];
   // What read() and write() know of a segment: `base`, and the offsets after the last readable
   // and writable byte (0: look closer). Follows segments[]: update_window() after each change.
@@ -267,6 +270,21 @@ class Cpu final : public Vcpu {
   VcpuCounters count;
   std::unique_ptr<BlockCache> blocks;
 
+  // `flags` become true again, and translated code's form of them.
+  void settle_flags() {
+    if (!translated.flags_here) return;
+    translated.flags_here = false;
+    flags.set(translator::rflags_of_image(translated.flags_image));
+  }
+  void take_flags_along() {
+    if (translated.flags_here) return;
+    translated.flags_here = true;
+    translated.flags_image = translator::image_of_rflags(flags.value());
+  }
+  // Another translator than XHYVED_SOFTCPU asks for. Not while run() runs.
+  void choose_translator(const TranslatorOptions& options);
+  const Translator* get_translator() const { return translator_.get(); }
+
  private:
   Exit loop();
   std::optional<Exit> look_at_signals();
@@ -288,6 +306,7 @@ class Cpu final : public Vcpu {
   void refresh();
   void enter_guest();
   void acknowledge_code_pages();
+  bool run_translated(Block& block);
 
   // Follow the mode and the segments; refresh() computes them after every instruction that may
   // change either.
@@ -298,6 +317,7 @@ class Cpu final : public Vcpu {
   bool attention_ = false;          // go by single instructions: step()
   const Insn* block_start_ = nullptr;  // of the block that runs: what retired is counted from here
   std::uint64_t acknowledged_ = CodeEpochs::kAway;
+  std::unique_ptr<Translator> translator_;
 };
 
 }  // namespace hv::softcpu

@@ -17,6 +17,11 @@ Exit exit_for(Activity activity) {
   return activity == Activity::kShutdown ? Exit::kTripleFault : Exit::kHalted;
 }
 
+// Translated code counts all instructions of a block as it enters it.
+void count_back(std::uint64_t& counter, std::uint64_t by) {
+  __atomic_store_n(&counter, counter - by, __ATOMIC_RELAXED);
+}
+
 }  // namespace
 
 const Insn Cpu::kBetween{};
@@ -38,6 +43,9 @@ Exit Cpu::run() {
 void Cpu::retire_partial() {
   if (block_start_ != nullptr && insn >= block_start_)
     add_count(count.instructions, static_cast<std::uint64_t>(insn - block_start_));
+  settle_flags();
+  if (translated.site != nullptr) count_back(count.instructions, translated.site->remaining);
+  translated.site = nullptr;
   block_start_ = nullptr;
   insn = &kBetween;
   running_page = kNoPage;
@@ -49,6 +57,8 @@ void Cpu::refresh() {
   rip_mask_ = long64 ? ~0ull : 0xffff'ffffull;
   code_end_ = long64 ? ~0ull : std::uint64_t{segments[kCs].limit} + 1;
   fetch_mode_ = static_cast<std::uint64_t>(code_size()) | (cpl == 3 ? 4u : 0u);
+  translated.poll_mask = kAlwaysLookedAt | (static_cast<std::uint32_t>(system_flags >> 9) & 1);
+  translated.jump_tag = blocks->tag(fetch_mode_);
   attention_ = slow_mode() || slow.interrupt_shadow || slow.activity != Activity::kRunning;
 }
 
@@ -83,6 +93,17 @@ inline void Cpu::execute(const Block& block) {
   gpr[kRip] &= rip_mask_;
 }
 
+// False: the block is to be interpreted.
+inline bool Cpu::run_translated(Block& block) {
+  if (!long64 || block.page2 != nullptr || !block.fresh()) return false;
+  translator::Translation* const code = translator_->find(block, gpr[kRip]);
+  if (code == nullptr) return false;
+  take_flags_along();
+  translated.jump_tag = blocks->tag(fetch_mode_);
+  if (translator_->run(*code)) refresh();
+  return true;
+}
+
 Exit Cpu::loop() {
   refresh();
   if (executing_alone) {
@@ -97,11 +118,14 @@ Exit Cpu::loop() {
       if (const auto exit = step()) return *exit;
       continue;
     }
-    const Block& block = *next_block();
+    Block& block = *next_block();
+    if (translator_ != nullptr && run_translated(block)) continue;
+    settle_flags();
     if (gpr[kRip] + block.bytes > code_end_) [[unlikely]]
       execute_first(block);
     else
       execute(block);
+    if (translator_ != nullptr && translator_->full()) blocks->drop_all();
   }
 }
 
@@ -129,11 +153,13 @@ void Cpu::execute_first(const Block& block) {
 
 std::optional<Exit> Cpu::step() {
   if (slow.activity != Activity::kRunning) return exit_for(slow.activity);
+  settle_flags();
   execute_first(*next_block());
   return std::nullopt;
 }
 
 std::optional<Exit> Cpu::look_at_signals() {
+  settle_flags();
   insn = &kBetween;
   running_page = kNoPage;
   if (signals.has(Signal::kFlushTlb)) {
@@ -195,6 +221,9 @@ void Cpu::shadow_interrupts(bool blocks_debug) {
 
 void Cpu::halt() { slow.activity = Activity::kHalted; }
 
-void Cpu::flush_jump_cache() { blocks->flush_jumps(); }
+void Cpu::flush_jump_cache() {
+  blocks->flush_jumps();
+  translated.jump_tag = blocks->tag(fetch_mode_);
+}
 
 }  // namespace hv::softcpu

@@ -9,6 +9,7 @@
 // Every exception of every mode halts in a stub of its own: vector() says which it was, and
 // error_code() reads what was pushed. All memory is mapped one to one.
 #pragma once
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <string>
@@ -33,6 +34,7 @@ class FakePlatform : public Platform {
   }
   void out(VcpuIndex, std::uint16_t port, unsigned size, std::uint32_t value) override {
     port_writes.push_back({port, size, value});
+    if (on_out) on_out(port);
   }
   std::uint64_t read(VcpuIndex, Gpa at, unsigned size) override {
     mmio_reads.push_back({raw(at), size, 0});
@@ -63,8 +65,13 @@ class FakePlatform : public Platform {
   std::uint64_t tsc() override { return ++time; }
   std::uint64_t tsc_frequency() const override { return 1'000'000'000; }
   std::uint64_t a20_mask() const override { return a20; }
-  void spin_hint(VcpuIndex) override { ++spins; }
+  void spin_hint(VcpuIndex) override {
+    ++spins;
+    if (on_spin) on_spin();
+  }
 
+  std::function<void(std::uint16_t port)> on_out;  // what else OUT and PAUSE do
+  std::function<void()> on_spin;
   std::map<std::uint16_t, std::uint32_t> ports;
   std::map<std::uint64_t, std::uint64_t> mmio;  // by exact address
   std::map<std::uint32_t, std::uint64_t> apic_msrs = {{0x1b, 0xfee00900}};

@@ -49,6 +49,8 @@ class Tlb {
   TlbEntry& fetch_at(bool user, std::uint64_t linear) {
     return context_->fetch[user][(linear >> 12) & (kFetchEntries - 1)];
   }
+  // Where translated code finds the bank in use.
+  TlbEntry* const* current_slot() const { return &current_; }
   Bank bank() const { return bank_; }
   // `checked`: every access goes the slow way (alignment checking).
   void select(Bank bank, bool checked);

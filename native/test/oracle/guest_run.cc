@@ -191,7 +191,7 @@ void get_fpu(const FpuState& fpu, Registers& into) {
 
 }  // namespace
 
-GuestRunner::GuestRunner() : parts_{std::make_unique<Parts>()} {
+GuestRunner::GuestRunner(bool translates) : parts_{std::make_unique<Parts>()} {
   std::string error;
   parts_->memory = GuestMemory::create(kMemory, error);
   if (!parts_->memory) {
@@ -204,6 +204,9 @@ GuestRunner::GuestRunner() : parts_{std::make_unique<Parts>()} {
   std::memset(parts_->memory->host(Gpa{kCodeAt}), kInt3, kCodeSize);
   parts_->cpu = std::make_unique<softcpu::Cpu>(
       VcpuWiring{0, 1, parts_->platform, parts_->signals, parts_->all}, *parts_->memory);
+  // "eager": whatever runs is translated first.
+  parts_->cpu->choose_translator(
+      softcpu::TranslatorOptions::parse(translates ? "eager" : "interpreter"));
 }
 
 GuestRunner::~GuestRunner() = default;

@@ -8,7 +8,8 @@ namespace oracle {
 
 class GuestRunner {
  public:
-  GuestRunner();
+  // `translates`: by the translator, each case from its first execution on.
+  explicit GuestRunner(bool translates);
   ~GuestRunner();
   void run(const Case& given, Outcome& outcome);
 

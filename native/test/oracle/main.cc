@@ -1,6 +1,7 @@
 // The oracle: random user-mode instructions on the host's CPU and on ours, compared to the bit.
 //
 //   oracle [--count N] [--seed S] [--only MNEMONIC] [--mode 16|32|64] [--replay CASE] [--show N]
+//          [--cpu interpreter|translator]
 //
 // A child process does the work, so that a case that goes wild natively ends the child alone; the
 // parent says which case it was and starts the next child behind it.
@@ -30,6 +31,7 @@ struct Options {
   std::uint64_t count = 20'000, seed = 1, replay = 0;
   std::string only, mode;
   unsigned show = 10;
+  bool translates = false;
 };
 
 // Shared with the child, so that it survives the child.
@@ -82,7 +84,7 @@ std::size_t row_number(const std::vector<const Row*>& table, const Row* row) {
 
 void work(const Options& options, const std::vector<const Row*>& table,
           const std::vector<CodeSize>& modes, Progress& progress) {
-  GuestRunner guest;
+  GuestRunner guest{options.translates};
   Outcome native_outcome, guest_outcome;
   while (progress.next < options.count) {
     const std::uint64_t number = progress.next++;
@@ -145,6 +147,7 @@ bool parse(int argc, char** argv, Options& options) {
     else if (name == "--replay") options.replay = std::strtoull(value, nullptr, 0), options.count = 1;
     else if (name == "--only") options.only = value;
     else if (name == "--mode") options.mode = value;
+    else if (name == "--cpu") options.translates = std::string{value} == "translator";
     else if (name == "--show") options.show = static_cast<unsigned>(std::strtoul(value, nullptr, 0));
     else return false;
   }
@@ -155,7 +158,7 @@ int run(int argc, char** argv) {
   Options options;
   if (!parse(argc, argv, options)) {
     std::fprintf(stderr, "usage: oracle [--count N] [--seed S] [--only MNEMONIC] [--mode 16|32|64] "
-                         "[--replay SEED] [--show N]\n");
+                         "[--replay SEED] [--show N] [--cpu interpreter|translator]\n");
     return 2;
   }
   const auto table = all_rows(options.only);

@@ -1,0 +1,333 @@
+#include "softcpu/translator/block_translator.h"
+
+#include "softcpu/block_cache.h"
+#include "softcpu/opcodes.h"
+#include "softcpu/translator/host.h"
+
+#if HV_TRANSLATOR
+namespace hv::softcpu::translator {
+
+namespace {
+
+using Table = std::array<BlockTranslator::Emitter, static_cast<std::size_t>(Op::kCount)>;
+
+const Table& emitters() {
+  static const Table kTable = [] {
+    Table table{};
+    for (const auto part :
+         {BlockTranslator::alu_emitters(), BlockTranslator::move_emitters(),
+          BlockTranslator::shift_emitters(), BlockTranslator::branch_emitters(),
+          BlockTranslator::simd_emitters()})
+      for (const auto& entry : part) table[static_cast<std::size_t>(entry.op)] = entry.emit;
+    return table;
+  }();
+  return kTable;
+}
+
+// An instruction's longest code, twice over (hot and cold), and the block's frame.
+constexpr std::size_t kRoomPerInsn = 512, kRoomForFrame = 1024;
+
+}  // namespace
+
+bool ignores_flags(const Insn& insn) {
+  const auto between = [&insn](Op first, Op last) { return insn.op >= first && insn.op <= last; };
+  if (insn.op == Op::kMovs || insn.op == Op::kStos || insn.op == Op::kLods) return true;
+  if (insn.op == Op::kPause || insn.op == Op::kXlat || insn.op == Op::kDiv || insn.op == Op::kIdiv)
+    return true;
+  if (between(Op::kMovMr, Op::kLeave)) return true;
+  if (family(insn.op) != Family::kSimd) return false;
+  switch (insn.op) {
+    case Op::kUcomiss: case Op::kUcomisd: case Op::kComiss: case Op::kComisd: case Op::kPtest:
+    case Op::kPcmpestrm: case Op::kPcmpestri: case Op::kPcmpistrm: case Op::kPcmpistri:
+      return false;
+    default: return true;
+  }
+}
+
+bool BlockTranslator::run() {
+  if (out_.room() < block_.count * kRoomPerInsn + kRoomForFrame) return false;
+  for (unsigned i = 0; i < block_.count; ++i)
+    has_system_ |= family(block_.insns[i].op) == Family::kSystem;
+  rip_ = to_.rip;
+  emit_entry();
+  for (index_ = 0; index_ < block_.count; ++index_) emit_instruction(block_.insns[index_]);
+  --index_;
+  if (!ended_) finish_block();
+  emit_cold();
+  to_.end = out_.here();
+  return !out_.overflowed();
+}
+
+// ---- the frame ----------------------------------------------------------------------------------
+
+void BlockTranslator::emit_entry() {
+  to_.entry = out_.here();
+  to_.self = {to_.rip, &to_, nullptr, nullptr, false, false};
+  Cold stale{Cold::Kind::kLink};
+  stale.link = &to_.self;
+  emit_checks(stale);
+  cold_.push_back(stale);
+  to_.body = out_.here();
+  out_.alu_imm(Alu::kAdd, k64, in_cpu(&cpu_.count.instructions), block_.count);
+}
+
+void BlockTranslator::emit_checks(Cold& stale) {
+  out_.mov(k64, kScratch, in_cpu(&cpu_.translated.pending));
+  out_.mov(k32, kScratch, Rm::at(kScratch));
+  out_.test(k32, in_cpu(&cpu_.translated.poll_mask), kScratch);
+  stale.add(out_.jcc(kNz));
+  out_.load_imm(kScratch, reinterpret_cast<std::uintptr_t>(&block_.page->version));
+  out_.mov(k32, kScratch, Rm::at(kScratch));
+  out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(&to_.live_version));
+  out_.alu(Alu::kCmp, k64, Rm::at(kScratch2), kScratch);
+  stale.add(out_.jcc(kNz));
+  out_.load_imm(kScratch, block_.physical & kPageMask);
+  out_.mov(k64, in_cpu(&cpu_.running_page), kScratch);
+}
+
+void BlockTranslator::emit_instruction(const Insn& insn) {
+  rip_ += insn.length;
+  site_ = nullptr;
+  leaves_by_handler_ = false;
+  first_cold_ = cold_.size();
+  const Emitter emit = emitters()[static_cast<std::size_t>(insn.op)];
+  const bool off = shared_.off.test(static_cast<std::size_t>(insn.op));
+  if (emit == nullptr || off || !(this->*emit)(insn)) call_handler(insn);
+  for (std::size_t i = first_cold_; i < cold_.size(); ++i) {
+    cold_[i].resume = out_.here();
+    cold_[i].reload_flags = in_host_;
+  }
+}
+
+const Site* BlockTranslator::site() {
+  if (site_ == nullptr)
+    site_ = &shared_.sites.emplace_back(Site{&block_.insns[index_], rip_,
+                                             static_cast<std::uint64_t>(block_.count - index_)});
+  return site_;
+}
+
+void BlockTranslator::call_handler(const Insn& insn) {
+  save_flags();
+  out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(site()));
+  const bool plain = ignores_flags(insn);
+  Assembler::bind(out_.call(), plain ? shared_.stubs.handler : shared_.stubs.handler_with_flags);
+  flags_lost();
+  if (family(insn.op) == Family::kSystem) sse_checked_ = false;
+  if (!last()) return;
+  ended_ = true;
+  if (block_.changes_mode) return leave(kLeftForMode);
+  out_.mov(k64, kAddress, in_cpu(&cpu_.gpr[kRip]));
+  look_up();
+}
+
+// The block ends because it was long enough, or the page ends.
+void BlockTranslator::finish_block() {
+  save_flags();
+  go_to(rip_, 0);
+  ended_ = true;
+}
+
+void BlockTranslator::emit_cold() {
+  for (std::size_t i = 0; i < cold_.size(); ++i) {
+    const Cold cold = cold_[i];
+    for (unsigned n = 0; n < cold.count; ++n) out_.bind(cold.from[n]);
+    switch (cold.kind) {
+      case Cold::Kind::kHandler: emit_cold_handler(cold); break;
+      case Cold::Kind::kLookup:
+        out_.load_imm(kAddress, cold.link->target);
+        out_.mov(k64, in_cpu(&cpu_.gpr[kRip]), kAddress);
+        look_up();
+        break;
+      case Cold::Kind::kLink:
+        cold.link->unlinked = out_.here();
+        out_.load_imm(kScratch, reinterpret_cast<std::uintptr_t>(cold.link));
+        Assembler::bind(out_.jmp(), shared_.stubs.leave);
+        break;
+    }
+  }
+}
+
+void BlockTranslator::emit_cold_handler(const Cold& cold) {
+  out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(cold.site));
+  Assembler::bind(out_.call(),
+                  cold.with_flags ? shared_.stubs.handler_with_flags : shared_.stubs.handler);
+  if (cold.leaves) {
+    Assembler::bind(out_.jmp(), shared_.stubs.leave_at_rip);
+    return;
+  }
+  if (cold.reload_flags) {
+    in_host_ = false;
+    flags_to_host();
+  }
+  Assembler::bind(out_.jmp(), cold.resume);
+}
+
+// ---- flags --------------------------------------------------------------------------------------
+
+void BlockTranslator::save_flags() {
+  if (in_image_) return;
+  out_.lahf();
+  out_.setcc(kO, Rm::reg(Host::kRax));
+  out_.mov(k16, in_cpu(&cpu_.translated.flags_image), Host::kRax);
+  in_image_ = true;
+}
+
+// ADD makes OF from AL; SAHF the others.
+void BlockTranslator::flags_to_host() {
+  if (in_host_) return;
+  out_.movzx(k32, Host::kRax, in_cpu(&cpu_.translated.flags_image), k16);
+  out_.alu_imm(Alu::kAdd, k8, Rm::reg(Host::kRax), 0x7f);
+  out_.sahf();
+  in_host_ = true;
+}
+
+// ---- registers ----------------------------------------------------------------------------------
+
+std::int32_t BlockTranslator::offset(const void* member) const {
+  const auto* const base = reinterpret_cast<const std::uint8_t*>(&cpu_.gpr[0]) + kBaseBias;
+  return static_cast<std::int32_t>(static_cast<const std::uint8_t*>(member) - base);
+}
+
+Host BlockTranslator::value_of(unsigned number, Host spare) {
+  if (pinned(number)) return kHome[number];
+  out_.mov(k64, spare, guest(number));
+  return spare;
+}
+
+void BlockTranslator::set_guest(unsigned number, Size size, Host value) {
+  if (pinned(number)) return out_.mov(size, kHome[number], Rm::reg(value));
+  if (size != k32) return out_.mov(size, guest(number), value);
+  out_.mov(k32, kScratch, Rm::reg(value));
+  out_.mov(k64, guest(number), kScratch);
+}
+
+// ---- memory -------------------------------------------------------------------------------------
+
+// In kAddress, without the segment's base.
+void BlockTranslator::effective_address(const Insn& i) {
+  const Size width = i.address == k32 ? k32 : k64;
+  if (i.base == kRip) {
+    const std::uint64_t at = rip_ + static_cast<std::uint64_t>(std::int64_t{i.disp});
+    return out_.load_imm(kAddress, width == k32 ? at & 0xffff'ffff : at);
+  }
+  const bool has_base = i.base != kNoRegister, has_index = i.index != kNoRegister;
+  if (!has_base && !has_index) {
+    const auto at = static_cast<std::uint64_t>(std::int64_t{i.disp});
+    return out_.load_imm(kAddress, width == k32 ? at & 0xffff'ffff : at);
+  }
+  const Host base = has_base ? value_of(i.base, kAddress) : kAddress;
+  if (!has_index) {
+    if (i.disp == 0) return out_.mov(width, kAddress, Rm::reg(base));
+    return out_.lea(width, kAddress, Rm::at(base, i.disp));
+  }
+  const Host index = value_of(i.index, kScratch2);
+  out_.lea(width, kAddress, has_base ? Rm::indexed(base, index, i.scale, i.disp)
+                                     : Rm::scaled(index, i.scale, i.disp));
+}
+
+// 64-bit code knows no base but those of FS and GS.
+void BlockTranslator::add_segment_base(unsigned segment) {
+  if (segment == kFs || segment == kGs)
+    out_.alu(Alu::kAdd, k64, kAddress, in_cpu(&cpu_.windows[segment].base));
+}
+
+void BlockTranslator::access(const Insn& i, unsigned bytes, Access kind) {
+  save_flags();
+  flags_lost();
+  effective_address(i);
+  add_segment_base(i.segment);
+  access_linear(bytes, kind);
+}
+
+// As access::hits() of memory_access.h.
+void BlockTranslator::access_linear(unsigned bytes, Access kind) {
+  save_flags();
+  flags_lost();
+  static_assert(sizeof(TlbEntry) == 32 && Tlb::kEntries == 1024);
+  out_.mov(k32, kScratch, Rm::reg(kAddress));
+  out_.shift_imm(Shift::kShr, k32, Rm::reg(kScratch), 7);
+  out_.alu_imm(Alu::kAnd, k32, Rm::reg(kScratch), (Tlb::kEntries - 1) * sizeof(TlbEntry));
+  out_.alu(Alu::kAdd, k64, kScratch, in_cpu(cpu_.tlb.current_slot()));
+  if (bytes == 1)
+    out_.mov(kScratch2, kAddress);
+  else
+    out_.lea(k64, kScratch2, Rm::at(kAddress, static_cast<std::int32_t>(bytes) - 1));
+  out_.alu_imm(Alu::kAnd, k64, Rm::reg(kScratch2), kPageMask);
+  const std::size_t tag = kind == Access::kRead ? offsetof(TlbEntry, read_tag)
+                                                : offsetof(TlbEntry, write_tag);
+  out_.alu(Alu::kCmp, k64, kScratch2, Rm::at(kScratch, static_cast<std::int32_t>(tag)));
+  Cold miss{Cold::Kind::kHandler};
+  miss.add(out_.jcc(kNz));
+  miss.site = site();
+  miss.with_flags = !ignores_flags(block_.insns[index_]);
+  miss.leaves = leaves_by_handler_;
+  cold_.push_back(miss);
+  out_.alu(Alu::kAdd, k64, kAddress,
+           Rm::at(kScratch, static_cast<std::int32_t>(offsetof(TlbEntry, addend))));
+}
+
+Rm BlockTranslator::operand(const Insn& i, Size size, Access kind) {
+  if (i.memory == 0) return guest(i.rm);
+  access(i, 1u << size, kind);
+  return memory();
+}
+
+// ---- leaving ------------------------------------------------------------------------------------
+
+void BlockTranslator::leave(std::uintptr_t why) {
+  if (why == kLeftAtRip) return Assembler::bind(out_.jmp(), shared_.stubs.leave_at_rip);
+  out_.load_imm(kScratch, why);
+  Assembler::bind(out_.jmp(), shared_.stubs.leave);
+}
+
+// Whether the jump at `place` may be linked straight to its target: within the page, whose mapping
+// and version are the same for both. Without the checks only a little ahead, so that no chain of
+// blocks goes on for long without them.
+bool BlockTranslator::link_to(std::uint64_t target, unsigned which, Fixup place) {
+  constexpr std::uint64_t kStretch = 1024;
+  Link& link = to_.links[which];
+  link = {target, &to_, place.at, nullptr, true, false};
+  const bool linked = ((target ^ to_.rip) & kPageMask) == 0 && !has_system_;
+  link.checks = target <= insn_rip() || target / kStretch != insn_rip() / kStretch;
+  Cold cold{linked ? Cold::Kind::kLink : Cold::Kind::kLookup};
+  cold.add(place);
+  cold.link = &link;
+  if (!linked) link.place = nullptr;
+  cold_.push_back(cold);
+  return linked;
+}
+
+void BlockTranslator::go_to(std::uint64_t target, unsigned which) {
+  link_to(target, which, out_.jmp());
+}
+
+void BlockTranslator::go_to_if(Condition code, std::uint64_t target, unsigned which) {
+  link_to(target, which, out_.jcc(code));
+}
+
+void BlockTranslator::jump_to_address() {
+  out_.mov(k64, in_cpu(&cpu_.gpr[kRip]), kAddress);
+  look_up();
+}
+
+// The jump cache: BlockCache::jump().
+void BlockTranslator::look_up() {
+  const JumpTable table = cpu_.blocks->jump_table();
+  out_.mov(kScratch, kAddress);
+  out_.shift_imm(Shift::kShr, k64, Rm::reg(kScratch), 12);
+  out_.alu(Alu::kXor, k32, kScratch, Rm::reg(kAddress));
+  out_.alu_imm(Alu::kAnd, k32, Rm::reg(kScratch), table.mask);
+  static_assert(sizeof(Jump) == 32);
+  out_.shift_imm(Shift::kShl, k32, Rm::reg(kScratch), 5);
+  out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(table.jumps));
+  out_.alu(Alu::kAdd, k64, kScratch, Rm::reg(kScratch2));
+  out_.alu(Alu::kCmp, k64, Rm::at(kScratch, offsetof(Jump, linear)), kAddress);
+  Assembler::bind(out_.jcc(kNz), shared_.stubs.leave_at_rip);
+  out_.mov(k64, kScratch2, in_cpu(&cpu_.translated.jump_tag));
+  out_.alu(Alu::kCmp, k64, Rm::at(kScratch, offsetof(Jump, tag)), kScratch2);
+  Assembler::bind(out_.jcc(kNz), shared_.stubs.leave_at_rip);
+  out_.jmp(Rm::at(kScratch, offsetof(Jump, code)));
+}
+
+}  // namespace hv::softcpu::translator
+#endif

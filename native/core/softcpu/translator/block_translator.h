@@ -1,0 +1,195 @@
+// Translates one block. Instructions become host code one after the other; what only a TLB miss or
+// a fault needs is put behind the block ("cold").
+//
+// The host's arithmetic flags are the guest's after an instruction that sets them, for as long as
+// nothing else disturbs them. Before anything does (an access to memory compares tags), or the
+// block ends, they are saved in State::flags_image; a result that the next instruction overwrites
+// is so never saved. At every access and every call of a handler the image is right.
+#pragma once
+#include <array>
+#include <bitset>
+#include <vector>
+
+#include "softcpu/block_cache.h"
+#include "softcpu/cpu.h"
+#include "softcpu/translator/stubs.h"
+#include "softcpu/translator/translation.h"
+
+namespace hv::softcpu::translator {
+
+// What all blocks of one CPU share.
+struct Shared {
+  Cpu& cpu;
+  CodeCache& cache;
+  Stubs& stubs;
+  std::deque<Site>& sites;
+  const std::bitset<static_cast<std::size_t>(Op::kCount)>& off;
+};
+
+enum class Access : std::uint8_t { kRead, kWrite };
+
+class BlockTranslator {
+ public:
+  BlockTranslator(Shared& shared, Assembler& out, Block& block, Translation& to)
+      : shared_(shared), cpu_(shared.cpu), out_(out), block_(block), to_(to) {}
+  // False: it did not fit.
+  bool run();
+
+  // An emitter translates one instruction, or answers false and has written nothing.
+  using Emitter = bool (BlockTranslator::*)(const Insn&);
+  struct Entry {
+    Op op;
+    Emitter emit;
+  };
+  static std::span<const Entry> alu_emitters();
+  static std::span<const Entry> move_emitters();
+  static std::span<const Entry> shift_emitters();
+  static std::span<const Entry> branch_emitters();
+  static std::span<const Entry> simd_emitters();
+
+ private:
+  struct Cold {
+    enum class Kind : std::uint8_t { kHandler, kLink, kLookup } kind;
+    std::array<Fixup, 4> from{};
+    unsigned count = 0;
+    const Site* site = nullptr;
+    bool with_flags = false;     // the handler's operation knows of flags
+    bool leaves = false;         // the handler has set RIP: nothing to resume
+    bool reload_flags = false;   // the hot path has the flags in the host
+    std::uint8_t* resume = nullptr;
+    Link* link = nullptr;
+    void add(Fixup place) { from[count++] = place; }
+  };
+
+  // ---- the frame (block_translator.cc)
+  void emit_entry();
+  void emit_checks(Cold& stale);
+  void emit_instruction(const Insn& insn);
+  void emit_cold();
+  void emit_cold_handler(const Cold& cold);
+  void finish_block();
+  const Site* site();
+  void call_handler(const Insn& insn);
+  bool last() const { return index_ + 1u == block_.count; }
+  std::uint64_t insn_rip() const { return rip_ - block_.insns[index_].length; }
+
+  // ---- flags
+  void save_flags();
+  void flags_to_host();
+  void flags_lost() { in_host_ = false; }
+  void flags_written() {
+    in_host_ = true;
+    in_image_ = false;
+  }
+
+  // ---- the Cpu's members and guest registers
+  std::int32_t offset(const void* member) const;
+  Rm in_cpu(const void* member) const { return Rm::at(kCpuBase, offset(member)); }
+  Rm guest(unsigned number) const {
+    return pinned(number) ? Rm::reg(kHome[number]) : in_cpu(&cpu_.gpr[number]);
+  }
+  // The whole register, in its home or loaded to `spare`.
+  Host value_of(unsigned number, Host spare);
+  // `value` becomes the register's low part; 32 bits clear the upper half.
+  void set_guest(unsigned number, Size size, Host value);
+  // After an operation of at least 32 bits, or a merging one, on what value_of() gave.
+  void put_back(unsigned number, Host value) {
+    if (!pinned(number)) out_.mov(k64, guest(number), value);
+  }
+  // Byte registers above 15 are AH to BH.
+  static bool high_byte(Size size, unsigned number) { return size == k8 && number >= 16; }
+
+  // ---- guest memory: leaves the host address in kAddress. Saves the flags, and loses them.
+  void effective_address(const Insn& insn);
+  void access(const Insn& insn, unsigned bytes, Access kind);
+  void access_linear(unsigned bytes, Access kind);  // of what is in kAddress
+  void add_segment_base(unsigned segment);
+  static Rm memory() { return Rm::at(kAddress); }
+
+  // ---- leaving the block
+  void go_to(std::uint64_t target, unsigned which);
+  void go_to_if(Condition code, std::uint64_t target, unsigned which);
+  bool link_to(std::uint64_t target, unsigned which, Fixup place);
+  void look_up();            // RIP is in kAddress and in gpr[kRip]
+  void jump_to_address();    // to what is in kAddress, which is canonical
+  void check_canonical();
+  void leave(std::uintptr_t why);
+
+  // ---- emitters
+  bool alu_mr(const Insn& insn);
+  bool alu_rm(const Insn& insn);
+  bool alu_mi(const Insn& insn);
+  bool test_mr(const Insn& insn);
+  bool test_mi(const Insn& insn);
+  bool not_neg(const Insn& insn);
+  bool inc_dec(const Insn& insn);
+  bool multiply(const Insn& insn);
+  bool divide(const Insn& insn);
+  bool imul_rm(const Insn& insn);
+  bool imul_rmi(const Insn& insn);
+  bool widen(const Insn& insn);
+  bool sign_to_rdx(const Insn& insn);
+  bool mov_mr(const Insn& insn);
+  bool mov_rm(const Insn& insn);
+  bool mov_mi(const Insn& insn);
+  bool mov_ri(const Insn& insn);
+  bool extend(const Insn& insn);
+  bool lea(const Insn& insn);
+  bool xchg_mr(const Insn& insn);
+  bool xchg_ar(const Insn& insn);
+  bool bswap(const Insn& insn);
+  bool cmov(const Insn& insn);
+  bool setcc(const Insn& insn);
+  bool push_r(const Insn& insn);
+  bool push_m(const Insn& insn);
+  bool push_i(const Insn& insn);
+  bool pop_r(const Insn& insn);
+  bool leave_frame(const Insn& insn);
+  bool nop(const Insn& insn);
+  bool fence(const Insn& insn);
+  bool change_carry(const Insn& insn);
+  bool shift_mi(const Insn& insn);
+  bool shift_mc(const Insn& insn);
+  bool shift_double(const Insn& insn);
+  bool bit_mi(const Insn& insn);
+  bool bit_mr(const Insn& insn);
+  bool scan(const Insn& insn);
+  bool popcnt(const Insn& insn);
+  bool xadd(const Insn& insn);
+  bool cmpxchg(const Insn& insn);
+  bool jcc(const Insn& insn);
+  bool jmp(const Insn& insn);
+  bool jmp_m(const Insn& insn);
+  bool call(const Insn& insn);
+  bool call_m(const Insn& insn);
+  bool ret(const Insn& insn);
+  bool sse_load(const Insn& insn);
+  bool sse_store(const Insn& insn);
+  bool sse_integer(const Insn& insn);
+  void check_sse();
+  void push_prepare();  // the address of the word to push, checked for writing
+  void push_value(Rm from, Host spare);
+  // The r/m operand as a host operand; memory is accessed.
+  Rm operand(const Insn& insn, Size size, Access kind = Access::kRead);
+
+  Shared& shared_;
+  Cpu& cpu_;
+  Assembler& out_;
+  Block& block_;
+  Translation& to_;
+  unsigned index_ = 0;          // of the instruction that is translated
+  std::uint64_t rip_ = 0;       // after it
+  const Site* site_ = nullptr;  // its own, once it needs one
+  bool in_host_ = false, in_image_ = true;
+  bool has_system_ = false;     // linear addresses may lie elsewhere at the block's end
+  bool ended_ = false;          // the block's exits are written
+  bool leaves_by_handler_ = false;  // a miss of this instruction sets RIP
+  bool sse_checked_ = false;
+  std::vector<Cold> cold_;
+  std::size_t first_cold_ = 0;  // of this instruction
+};
+
+// Whether the handler of this operation neither reads nor writes arithmetic flags.
+bool ignores_flags(const Insn& insn);
+
+}  // namespace hv::softcpu::translator

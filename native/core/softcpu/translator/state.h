@@ -1,0 +1,38 @@
+// What the CPU keeps for translated code, near its registers.
+#pragma once
+#include <cstdint>
+
+namespace hv::softcpu {
+
+struct Insn;
+
+namespace translator {
+
+// An instruction within translated code, for whoever needs to know where a fault happened.
+struct Site {
+  const Insn* insn;
+  std::uint64_t next_rip;
+  std::uint64_t remaining;  // instructions of its block from this one on; all count at the entry
+};
+
+struct State {
+  // The arithmetic flags as LAHF and SETO give them: AH, and AL. True where `flags_here` says so,
+  // and Cpu::flags is stale then.
+  std::uint64_t flags_image = 0;
+  const Site* site = nullptr;  // set: translated code runs, and this instruction may fault
+  std::uint64_t jump_tag = 0;  // see BlockCache::tag()
+  const void* pending = nullptr;  // the word of signals
+  std::uint32_t poll_mask = 0;    // which of them matter now
+  bool flags_here = false;
+};
+
+// AH of LAHF has the bits of RFLAGS' low byte.
+constexpr std::uint64_t rflags_of_image(std::uint64_t image) {
+  return (image >> 8 & 0xd5) | (image & 1) << 11;
+}
+constexpr std::uint64_t image_of_rflags(std::uint64_t rflags) {
+  return ((rflags & 0xd5) | 2) << 8 | (rflags >> 11 & 1);
+}
+
+}  // namespace translator
+}  // namespace hv::softcpu

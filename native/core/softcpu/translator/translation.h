@@ -1,0 +1,45 @@
+// One translated block, and how blocks lead to each other.
+#pragma once
+#include <cstdint>
+#include <deque>
+
+#include "softcpu/translator/assembler.h"
+#include "softcpu/translator/code_cache.h"
+#include "softcpu/translator/state.h"
+
+namespace hv::softcpu {
+struct Block;
+}
+
+namespace hv::softcpu::translator {
+
+struct Translation;
+
+// A jump to a known address. Until its target is translated, and again when its own page has
+// changed, it leaves for the run loop, which says so by this structure.
+struct Link {
+  std::uint64_t target = 0;
+  Translation* from = nullptr;
+  std::uint8_t* place = nullptr;     // the rel32 of the jump; nullptr: never linked
+  std::uint8_t* unlinked = nullptr;  // where it goes then
+  bool checks = false;  // goes to the target's `entry`, not behind its checks
+  bool linked = false;
+};
+
+struct Translation {
+  Block* block = nullptr;
+  std::uint64_t rip = 0;
+  std::uint64_t live_version = 0;  // of the page: what `entry` compares with
+  std::uint8_t* entry = nullptr;   // (writable) looks at signals and at the page's version
+  std::uint8_t* body = nullptr;    // (writable) behind these checks
+  std::uint8_t* end = nullptr;
+  Link self;                       // for leaving at `entry`
+  Link links[2];
+  Translation* next = nullptr;     // of the same block, at another address
+};
+
+// What translated code leaves with instead of a Link.
+inline constexpr std::uintptr_t kLeftAtRip = 0;      // gpr[kRip] says where to go on
+inline constexpr std::uintptr_t kLeftForMode = 1;    // … and the mode may have changed
+
+}  // namespace hv::softcpu::translator
