@@ -59,19 +59,29 @@ export const PciSlot = Type.String({
   description: "[BUS:]SLOT[:FUNCTION] in decimal",
 });
 
-export const pciDeviceTypes = ["hostbridge", "amd_hostbridge", "lpc"] as const;
-export const PciDevice = closed({ slot: PciSlot, type: literals(pciDeviceTypes) });
-
-export const serialBackends = ["console", "stdio", "pty", "file", "socket", "none"] as const;
+const serialBackends = ["console", "stdio", "pty", "terminal", "file", "socket", "none"] as const;
+const cable = {
+  /** Of a terminal, a file or a Unix socket; a link to the pseudo-terminal for `pty`. */
+  path: Type.Optional(HostPath),
+  /** A file that all output goes to besides, kept under a limit as that of `file`. */
+  log: Type.Optional(HostPath),
+};
 const serialPort = (fallback: (typeof serialBackends)[number]) =>
-  closed(
-    {
-      backend: literals(serialBackends, fallback),
-      /** Of a file or a Unix socket; a link to the pseudo-terminal for `pty`. */
-      path: Type.Optional(HostPath),
-    },
-    { default: {} },
-  );
+  closed({ backend: literals(serialBackends, fallback), ...cable }, { default: {} });
+
+/** What a bridge does is all in its type. */
+const Bridge = closed({
+  slot: PciSlot,
+  type: literals(["hostbridge", "amd_hostbridge", "lpc"]),
+});
+const PciUart = closed({
+  slot: PciSlot,
+  type: Type.Literal("uart"),
+  /** Nothing is plugged in where it is absent: no member of a union can have defaults (ajv). */
+  serial: Type.Optional(closed({ backend: literals(serialBackends), ...cable })),
+});
+/** Told apart by `type`: each has the options of its own type and no others. */
+export const PciDevice = Type.Union([Bridge, PciUart]);
 
 export const Serial = closed(
   { com1: serialPort("console"), com2: serialPort("none") },
@@ -136,6 +146,7 @@ export type VmDefinition = Static<typeof VmDefinition>;
 export type LinuxBoot = Static<typeof LinuxBoot>;
 export type MultibootBoot = Static<typeof MultibootBoot>;
 export type PciDevice = Static<typeof PciDevice>;
+export type SerialPort = VmDefinition["serial"]["com1"];
 export type Serial = Static<typeof Serial>;
 export type Firmware = Static<typeof Firmware>;
 export type AcceleratorName = (typeof acceleratorNames)[number];

@@ -51,6 +51,13 @@ describe("a definition", () => {
     [{ boot: { kind: "linux", kernel: "/k\0" } }, "definition.boot.kernel"],
     [{ serial: { com1: { backend: "tty" } } }, "definition.serial.com1.backend: must be one of"],
     [{ devices: [{ slot: "x", type: "lpc" }] }, "definition.devices.0.slot"],
+    [{ devices: [{ slot: "3", type: "fax" }] }, "definition.devices.0.type: must be one of host"],
+    [{ devices: [{ slot: "3" }] }, "definition.devices.0"],
+    [{ devices: [{ slot: "3", type: "lpc", serial: {} }] }, "definition.devices.0.serial"],
+    [
+      { devices: [{ slot: "3", type: "uart", serial: { backend: "fax" } }] },
+      "definition.devices.0.serial.backend: must be one of",
+    ],
     [{ labels: { UPPER: "x" } }, "definition.labels"],
   ])("is refused with the place: %j", (change, message) => {
     expect(failure({ ...minimal, ...change })).toContain(message);

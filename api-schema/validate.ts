@@ -24,14 +24,27 @@ function sentence(error: ValueError | undefined): string {
   return message.charAt(0).toLowerCase() + message.slice(1);
 }
 
-/** Of a union, what is wrong with the member whose `kind` the value has. */
+/** The fields that tell the members of our unions apart. */
+const TAGS = ["kind", "type"] as const;
+
+type Members = readonly { readonly properties?: Readonly<Record<string, TSchema | undefined>> }[];
+
+/** Of a union, what is wrong with the member whose tag the value has, or with the tag itself. */
 function deepest(error: ValueError | undefined): ValueError | undefined {
   const members: unknown = error?.schema.anyOf;
-  const kind = kindOf(error?.value);
-  if (error === undefined || !Array.isArray(members) || kind === undefined) return error;
-  const index = members.findIndex((one) => one?.properties?.kind?.const === kind);
-  return error.errors[index]?.First() ?? error;
+  if (error === undefined || !Array.isArray(members)) return error;
+  const tag = TAGS.find((one) => tagOf(error.value, one) !== undefined);
+  if (tag === undefined) return error;
+  const schemas = (members as Members).map(({ properties }) => properties?.[tag]);
+  const value = tagOf(error.value, tag);
+  const index = schemas.findIndex((one) => one !== undefined && Value.Check(one, value));
+  if (index >= 0) return deepest(error.errors[index]?.First()) ?? error;
+  const known = schemas.flatMap((one) => one?.enum ?? one?.const ?? []);
+  const schema = { ...error.schema, enum: known };
+  return { ...error, path: `${error.path}/${tag}`, value, schema };
 }
 
-const kindOf = (value: unknown): unknown =>
-  typeof value === "object" && value !== null && "kind" in value ? value.kind : undefined;
+const tagOf = (value: unknown, tag: string): unknown =>
+  typeof value === "object" && value !== null && Object.hasOwn(value, tag)
+    ? (value as Record<string, unknown>)[tag]
+    : undefined;

@@ -27,6 +27,7 @@ export {
   pirqOf,
   ROUTABLE_IRQS,
 } from "./pci/routing.js";
+export { PciUart, type PciUartOptions } from "./pci-uart/model.js";
 export { POST_PORTS, PostPorts } from "./post/model.js";
 export { type ResetCallbacks, ResetControl, type ResetKind } from "./reset/model.js";
 export { NoneBackend, type SerialBackend } from "./serial/backend.js";
@@ -36,6 +37,7 @@ export { type Pty, PtyBackend } from "./serial/pty.js";
 export { SocketBackend } from "./serial/socket.js";
 export { StdioBackend, type StdioOptions } from "./serial/stdio.js";
 export { TeeBackend } from "./serial/tee.js";
+export { TtyBackend } from "./serial/tty.js";
 export { StateError } from "./state.js";
 export { TestDevice } from "./testdev/model.js";
 export { IO_BARS_FROM } from "./testdev/registers.js";

@@ -4,15 +4,17 @@ import type { VmDefinition } from "../api-schema/definition.js";
 import { AcpiPmDevice } from "../devices/acpi-pm/adapter.js";
 import { DebugExit } from "../devices/debugexit/model.js";
 import { DeviceSet } from "../devices/device.js";
-import { HOST_BRIDGES, hostBridge } from "../devices/hostbridge/model.js";
+import { hostBridge } from "../devices/hostbridge/model.js";
 import { I8042Device } from "../devices/i8042/adapter.js";
 import { lpcBridge } from "../devices/lpc/model.js";
 import { IO_WINDOW } from "../devices/pci/address-map.js";
 import { PciBus } from "../devices/pci/bus.js";
-import type { PciFunction } from "../devices/pci/function.js";
+import { PciFunction } from "../devices/pci/function.js";
 import { gsiOf, type IntxPin, type IntxRouter, pirqOf } from "../devices/pci/routing.js";
+import { PciUart } from "../devices/pci-uart/model.js";
 import { PostPorts } from "../devices/post/model.js";
 import { ResetControl } from "../devices/reset/model.js";
+import { NoneBackend } from "../devices/serial/backend.js";
 import { TestDevice } from "../devices/testdev/model.js";
 import { COM1, COM2, Uart } from "../devices/uart/adapter.js";
 import type { Machine } from "../native/types.js";
@@ -33,7 +35,7 @@ export interface AssemblyInput {
   readonly definition: VmDefinition;
   readonly placed: readonly PlacedDevice[];
   readonly machine: Machine;
-  readonly serial: Pick<SerialPorts, "com1" | "com2">;
+  readonly serial: Omit<SerialPorts, "console">;
   readonly requests: GuestRequests;
 }
 
@@ -47,10 +49,10 @@ export function assemble(input: AssemblyInput): Assembled {
   const resetControl = devices.add(new ResetControl({ resetRequested }));
   const ioFrom = IO_WINDOW.base + (definition.testdev ? TESTDEV_PORTS : 0);
   const pci = devices.add(new PciBus(machine, { resetControl, ioFrom }));
-  for (const [index, { type, address }] of placed.entries()) {
-    const { bus, slot, function: fn } = address;
-    const device = pciFunction(type, index, pci.router);
-    pci.add({ bus, slot, fn }, device);
+  for (const [index, placedDevice] of placed.entries()) {
+    const { bus, slot, function: fn } = placedDevice.address;
+    const device = pciDevice(placedDevice, index, pci.router, input);
+    pci.add({ bus, slot, fn }, device instanceof PciFunction ? device : device.pciFunction);
     devices.add(device);
   }
   const pm = devices.add(new AcpiPmDevice(machine, { powerOff: () => requests.powerOff() }));
@@ -67,10 +69,23 @@ export function assemble(input: AssemblyInput): Assembled {
   };
 }
 
-function pciFunction(type: PlacedDevice["type"], index: number, router: IntxRouter): PciFunction {
-  if (type === "lpc") return lpcBridge(router);
-  if (type in HOST_BRIDGES) return hostBridge(`hostbridge${index}`, type);
-  throw new Error(`no such PCI device: ${type}`);
+function pciDevice(
+  device: PlacedDevice,
+  index: number,
+  router: IntxRouter,
+  { machine, serial }: AssemblyInput,
+): PciFunction | PciUart {
+  switch (device.type) {
+    case "hostbridge":
+    case "amd_hostbridge":
+      return hostBridge(`hostbridge${index}`, device.type);
+    case "lpc":
+      return lpcBridge(router);
+    case "uart": {
+      const backend = serial.pci.get(device.slot) ?? new NoneBackend();
+      return new PciUart(machine, { name: `uart${index}`, backend });
+    }
+  }
 }
 
 function addLpcDevices(devices: DeviceSet, input: AssemblyInput): void {

@@ -37,7 +37,12 @@ interface Options {
 async function make(options: Options = {}) {
   const definition = define(options.definition);
   const machine = new FakeMachine(definition.memory);
-  const ports = { com1: new NoneBackend(), com2: new NoneBackend(), console: undefined };
+  const ports = {
+    com1: new NoneBackend(),
+    com2: new NoneBackend(),
+    pci: new Map(),
+    console: undefined,
+  };
   const { vm } = await buildVm(definition, {
     createMachine: () => machine,
     openSerial: async () => ports,

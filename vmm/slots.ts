@@ -24,14 +24,11 @@ export function parseSlot(text: string): PciAddress {
   return address;
 }
 
-export interface PlacedDevice {
-  readonly type: PciDevice["type"];
-  readonly address: PciAddress;
-}
+export type PlacedDevice = PciDevice & { readonly address: PciAddress };
 
 /** In the order of their addresses, which is the order in which a guest finds them. */
 export function placeDevices(devices: readonly PciDevice[]): readonly PlacedDevice[] {
-  const placed = devices.map(({ slot, type }) => ({ type, address: parseSlot(slot) }));
+  const placed = devices.map((device) => ({ ...device, address: parseSlot(device.slot) }));
   const keys = placed.map(({ address }) => keyOf(address));
   const twice = keys.find((key, index) => keys.indexOf(key) !== index);
   if (twice !== undefined) throw new VmError("DEVICE_SLOT_TAKEN", [nameOf(twice)]);

@@ -1,9 +1,9 @@
 // A pseudo-terminal: people attach with `screen PATH` or `minicom -D PATH`, as often as they like.
-import { closeSync, rmSync, symlinkSync, writeSync } from "node:fs";
-import { Writable } from "node:stream";
+import { closeSync, rmSync, symlinkSync } from "node:fs";
 import { ReadStream } from "node:tty";
 import type { SerialBackend } from "./backend.js";
 import { StreamBackend } from "./stream.js";
+import { TerminalWriter } from "./writer.js";
 
 /** What native's host part gives: Node has no openpty. */
 export interface Pty {
@@ -15,63 +15,11 @@ export interface Pty {
   readonly path: string;
 }
 
-/** Nothing says when a full terminal has room again, so we look: often at first, then seldom. */
-const FIRST_LOOK = 10;
-const LAST_LOOK = 500;
-
-const isFull = (error: unknown): boolean =>
-  error instanceof Error && "code" in error && error.code === "EAGAIN";
-
-/**
- * The master as a stream that never waits in a system call. Node's own tty streams do: libuv makes
- * writes to a terminal blocking, and with nobody attached the VM process would stand still.
- */
-class MasterWriter extends Writable {
-  readonly #fd: number;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(fd: number) {
-    super();
-    this.#fd = fd;
-  }
-
-  override _write(chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
-    this.#attempt(chunk, FIRST_LOOK, done);
-  }
-
-  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    clearTimeout(this.#timer);
-    done(error);
-  }
-
-  #attempt(chunk: Buffer, wait: number, done: (error?: Error) => void): void {
-    const left = this.#put(chunk);
-    if (left instanceof Error) done(left);
-    else if (left.length === 0) done();
-    else {
-      const next = left.length < chunk.length ? FIRST_LOOK : Math.min(2 * wait, LAST_LOOK);
-      this.#timer = setTimeout(() => this.#attempt(left, next, done), wait).unref();
-    }
-  }
-
-  /** What did not fit. */
-  #put(chunk: Buffer): Buffer | Error {
-    let left = chunk;
-    try {
-      while (left.length > 0) left = left.subarray(writeSync(this.#fd, left));
-      return left;
-    } catch (error) {
-      if (isFull(error)) return left;
-      return error instanceof Error ? error : new Error(String(error));
-    }
-  }
-}
-
 export class PtyBackend implements SerialBackend {
   /** For the VM's status: where to attach. */
   readonly path: string;
   readonly #input: ReadStream;
-  readonly #output: MasterWriter;
+  readonly #output: TerminalWriter;
   readonly #backend: StreamBackend;
   readonly #slave: number;
   readonly #link: string | undefined;
@@ -86,7 +34,7 @@ export class PtyBackend implements SerialBackend {
       symlinkSync(pty.path, link);
     }
     this.#input = new ReadStream(pty.fd);
-    this.#output = new MasterWriter(pty.fd);
+    this.#output = new TerminalWriter(pty.fd);
     this.#backend = new StreamBackend(this.#input, this.#output);
   }
 

@@ -61,6 +61,11 @@ export class UartPort {
     this.#backend.onDrain(() => this.#drained());
   }
 
+  /** The pin's level. */
+  get interrupting(): boolean {
+    return this.#level;
+  }
+
   read(offset: number): number {
     const value = this.chip.read(offset % LENGTH);
     this.#feed();

@@ -56,6 +56,19 @@ describe("-s", () => {
     ["31,hostbridge,ignored,config", "0:31:0"],
   ])("%s is slot %s", (text, slot) => expect(parseSlotOption(text, []).slot).toBe(slot));
 
+  it("gives a UART its backend", () => {
+    expect(parseSlotOption("2,uart,stdio,log=/l", [])).toEqual({
+      slot: "0:2:0",
+      type: "uart",
+      serial: { backend: "stdio", log: "/l" },
+    });
+    expect(parseSlotOption("2:3,uart", [])).toMatchObject({ serial: { backend: "none" } });
+    expect(failure(() => parseSlotOption("2,uart,x", []))).toEqual([
+      "Unable to initialize backend 'x' for PCI UART 2:0",
+      1,
+    ]);
+  });
+
   it.each([
     ["2", 'Invalid PCI slot info field "2"'],
     ["32,lpc", 'Invalid PCI slot info field "32"'],
@@ -77,7 +90,10 @@ describe("-l", () => {
     ["com1,stdio", { port: "com1", backend: { backend: "stdio" } }],
     ["COM2,autopty", { port: "com2", backend: { backend: "pty" } }],
     ["com1,autopty=/tmp/x", { port: "com1", backend: { backend: "pty", path: "/tmp/x" } }],
-    ["com1,file=/a=b,c", { port: "com1", backend: { backend: "file", path: "/a=b,c" } }],
+    ["com1,file=/a=b", { port: "com1", backend: { backend: "file", path: "/a=b" } }],
+    ["com1,log=/l,autopty", { port: "com1", backend: { backend: "pty", log: "/l" } }],
+    ["com2,/dev/ttyS9", { port: "com2", backend: { backend: "terminal", path: "/dev/ttyS9" } }],
+    ["com2,null,log=/l", { port: "com2", backend: { backend: "none", log: "/l" } }],
     ["com1", { port: "com1", backend: { backend: "none" } }],
     ["debugexit", { device: "debugexit" }],
     ["testdev", { device: "testdev" }],
@@ -86,7 +102,10 @@ describe("-l", () => {
   it.each([
     ["com3,stdio", "invalid lpc device configuration 'com3,stdio'", 64],
     ["bootrom,x", "not built yet: bootrom", 1],
-    ["com1,/dev/tty9", "Unable to initialize backend '/dev/tty9' for LPC device COM1", 1],
+    ["com1,tty9", "Unable to initialize backend 'tty9' for LPC device COM1", 1],
+    ["com2,log", "Unable to initialize backend 'log' for LPC device COM2", 1],
+    ["com1,stdio,autopty", "Unable to initialize backend 'stdio,autopty' for LPC device COM1", 1],
+    ["com1,asl", "not built yet: the serial backend asl", 1],
   ])("%s is refused", (text, message, status) =>
     expect(failure(() => parseLpcOption(text))).toEqual([message, status]),
   );

@@ -1,5 +1,5 @@
 // The small languages of bhyve's options: -m, -s, -l and -f, with the original's messages.
-import type { VmDefinition } from "../../api-schema/definition.js";
+import type { SerialPort, VmDefinition } from "../../api-schema/definition.js";
 import { UsageError } from "./getopt.js";
 
 const EX_USAGE = 64;
@@ -35,9 +35,8 @@ export const parseCount = (text: string): number => {
 };
 
 type Device = VmDefinition["devices"][number];
-const BUILT = ["hostbridge", "amd_hostbridge", "lpc"] as const;
+const BRIDGES = ["hostbridge", "amd_hostbridge", "lpc"] as const;
 const LATER = [
-  "uart",
   "dummy",
   "virtio-blk",
   "virtio-net",
@@ -70,20 +69,21 @@ export function parseSlotOption(text: string, taken: readonly Device[]): Device 
   const comma = text.indexOf(",");
   if (comma < 0) throw new UsageError(`Invalid PCI slot info field "${text}"`);
   const [bus, slot, fn] = parseAddress(text.slice(0, comma));
-  const [name = ""] = text.slice(comma + 1).split(",");
+  const [name = "", ...config] = text.slice(comma + 1).split(",");
   const address = `${bus}:${slot}:${fn}`;
   if (taken.some((device) => device.slot === address)) {
     throw new UsageError(`pci slot ${slot}:${fn} already occupied!`);
   }
   if (LATER.includes(name)) throw notBuilt(name);
-  const type = BUILT.find((one) => one === name);
+  if (name === "uart") {
+    return { slot: address, type: name, serial: parseBackends(config, `PCI UART ${slot}:${fn}`) };
+  }
+  const type = BRIDGES.find((one) => one === name);
   if (type === undefined) {
     throw new UsageError(`pci slot ${slot}:${fn}: unknown device "${name}"`);
   }
   return { slot: address, type };
 }
-
-type SerialPort = VmDefinition["serial"]["com1"];
 
 export type LpcOption =
   | { readonly port: "com1" | "com2"; readonly backend: SerialPort }
@@ -93,22 +93,48 @@ export function parseLpcOption(text: string): LpcOption {
   const [name = "", ...rest] = text.split(",");
   const lower = name.toLowerCase();
   if (lower === "com1" || lower === "com2") {
-    return { port: lower, backend: parseBackend(rest.join(","), name.toUpperCase()) };
+    return { port: lower, backend: parseBackends(rest, `LPC device ${name.toUpperCase()}`) };
   }
   if ((lower === "debugexit" || lower === "testdev") && rest.length === 0) return { device: lower };
   if (lower === "bootrom") throw notBuilt("bootrom");
   throw new UsageError(`invalid lpc device configuration '${text}'`, EX_USAGE);
 }
 
-function parseBackend(text: string, port: string): SerialPort {
-  const [kind = "", ...rest] = text.split("=");
+/** HyperKit's list: one thing at the other end of the cable, and a log of what goes out. */
+function parseBackends(words: readonly string[], device: string): SerialPort {
+  const text = words.join(",");
+  const cannot = new UsageError(`Unable to initialize backend '${text}' for ${device}`);
+  const options = words.map((word) => parseBackend(word) ?? fail(cannot));
+  if (options.filter((one) => one.backend !== undefined).length > 1) throw cannot;
+  return Object.assign({ backend: "none" }, ...options);
+}
+
+function fail(error: Error): never {
+  throw error;
+}
+
+/** The path is the rest of the word, equals signs and all. */
+function parseBackend(word: string): Partial<SerialPort> | undefined {
+  const [kind = "", ...rest] = word.split("=");
   const path = rest.length === 0 ? {} : { path: rest.join("=") };
-  if (text === "" || text === "null") return { backend: "none" };
-  if (text === "stdio") return { backend: "stdio" };
-  if (kind === "autopty") return { backend: "pty", ...path };
-  if (kind === "file" || kind === "socket") return { backend: kind, ...path };
-  if (kind === "log" || kind === "asl") throw notBuilt(`the serial backend ${kind}`);
-  throw new UsageError(`Unable to initialize backend '${text}' for LPC device ${port}`);
+  switch (kind) {
+    case "":
+    case "null":
+      return {};
+    case "stdio":
+      return { backend: "stdio" };
+    case "autopty":
+      return { backend: "pty", ...path };
+    case "file":
+    case "socket":
+      return { backend: kind, ...path };
+    case "log":
+      return path.path === undefined ? undefined : { log: path.path };
+    case "asl":
+      throw notBuilt("the serial backend asl");
+    default:
+      return word.includes("/") ? { backend: "terminal", path: word } : undefined;
+  }
 }
 
 export type Firmware = VmDefinition["boot"];

@@ -11,9 +11,11 @@ export const USAGE = `Usage: xhyve [-ACeHhPuvwxY] [-c vcpus] [-F pidfile] [-l lp
            or multiboot,KERNEL[,MODULE[;ARGS][:MODULE[;ARGS]]...[,CMDLINE]]
   -F FILE  write the process id to a new file, removed at the end
   -h       this text
-  -l LPC   com1|com2[,stdio|autopty[=LINK]|file=FILE|socket=FILE|null], debugexit, testdev
+  -l LPC   com1|com2[,BACKEND][,log=FILE], debugexit, testdev; with BACKEND stdio,
+           autopty[=LINK], a terminal's path, file=FILE, socket=FILE or null
   -m SIZE  memory: MiB, or with a unit b, k, m, g, t (256)
-  -s PCI   [[BUS:]SLOT[:FUNC]],DEVICE with DEVICE hostbridge, amd_hostbridge or lpc
+  -s PCI   [[BUS:]SLOT[:FUNC]],DEVICE with DEVICE hostbridge, amd_hostbridge, lpc
+           or uart[,BACKEND][,log=FILE]
   -u       the RTC keeps UTC (else local time)
   -U UUID  of the guest
   -v       version

@@ -8,7 +8,7 @@ import { VmError } from "../../api-schema/errors.js";
 import { host } from "../../native/host.js";
 import { createMachine } from "../../native/index.js";
 import { type BuiltVm, buildVm } from "../build.js";
-import { openSerial } from "../process/serial.js";
+import { openSerial, ptyNotice } from "../process/serial.js";
 import { handleSignals } from "../process/signals.js";
 import { readState } from "../state-folder.js";
 import { recordEvents } from "./events.js";
@@ -77,10 +77,10 @@ function build(
     onReset: reboot ? "restart" : "exit",
     restore,
     openSerial: () =>
-      openSerial(definition.serial, {
+      openSerial(definition, {
         openLog: () => new ConsoleLog(join(tmpdir(), `xhyve-${process.pid}-console`)),
         openPty: () => host().openPty(),
-        onPty: (port, path) => process.stdout.write(`${port} connected to ${path}\n`),
+        onPty: (...pty) => process.stdout.write(ptyNotice(...pty)),
       }),
   });
 }

@@ -12,7 +12,7 @@ import type { Pty } from "../../devices/serial/pty.js";
 import type { Machine, MachineOptions } from "../../native/types.js";
 import { type BuiltVm, buildVm } from "../build.js";
 import { type TryLock, takeLock } from "./lock.js";
-import { openSerial } from "./serial.js";
+import { openSerial, ptyNotice } from "./serial.js";
 import { checkSocketPath, RpcServer } from "./server.js";
 import { handleSignals } from "./signals.js";
 import { StatusWriter } from "./status-file.js";
@@ -76,10 +76,10 @@ function build(folder: string, launch: LaunchFile, host: ProcessHost): Promise<B
     onReset,
     restore,
     openSerial: () =>
-      openSerial(definition.serial, {
+      openSerial(definition, {
         openLog: () => new ConsoleLog(logPath, launch.console.limit),
         openPty: host.openPty,
-        onPty: (port, path) => process.stdout.write(`${port} connected to ${path}\n`),
+        onPty: (...pty) => process.stdout.write(ptyNotice(...pty)),
       }),
   });
 }

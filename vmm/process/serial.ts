@@ -1,7 +1,7 @@
-// From a definition's `serial` to what stands at the other ends of the two cables.
+// From a definition's serial ports to what stands at the other ends of their cables.
 
 import type { ConsoleLog } from "../../api-schema/console-log.js";
-import type { Serial } from "../../api-schema/definition.js";
+import type { SerialPort, VmDefinition } from "../../api-schema/definition.js";
 import { reasonOf, VmError } from "../../api-schema/errors.js";
 import { NoneBackend, type SerialBackend } from "../../devices/serial/backend.js";
 import { ConsoleBackend } from "../../devices/serial/console.js";
@@ -9,48 +9,102 @@ import { FileBackend } from "../../devices/serial/file.js";
 import { type Pty, PtyBackend } from "../../devices/serial/pty.js";
 import { SocketBackend } from "../../devices/serial/socket.js";
 import { StdioBackend } from "../../devices/serial/stdio.js";
+import { TeeBackend } from "../../devices/serial/tee.js";
+import { TtyBackend } from "../../devices/serial/tty.js";
 
 export interface SerialOptions {
   /** Made when a port has the backend `console`. */
   readonly openLog: () => ConsoleLog;
   readonly openPty: () => Pty;
-  /** Told where a pseudo-terminal is to be found. */
-  readonly onPty?: (port: string, path: string) => void;
+  /** Told where a pseudo-terminal is to be found, and by which link. */
+  readonly onPty?: (port: string, path: string, link?: string) => void;
 }
 
 export interface SerialPorts {
   readonly com1: SerialBackend;
   readonly com2: SerialBackend;
+  /** By the slot as the definition has it. */
+  readonly pci: ReadonlyMap<string, SerialBackend>;
   readonly console: ConsoleBackend | undefined;
 }
 
-type Port = Serial["com1"];
+/** What the original prints of a pseudo-terminal on standard output, which scripts look for. */
+export const ptyNotice = (port: string, path: string, link?: string): string =>
+  `${port} connected to ${path}\n${link === undefined ? "" : `linkname ${link}\n`}`;
 
-export async function openSerial(serial: Serial, options: SerialOptions): Promise<SerialPorts> {
-  const both = [serial.com1.backend, serial.com2.backend];
+interface NamedPort {
+  readonly name: string;
+  readonly port: SerialPort;
+  readonly slot?: string;
+}
+
+const portsOf = ({ serial, devices }: Pick<VmDefinition, "serial" | "devices">): NamedPort[] => [
+  { name: "COM1", port: serial.com1 },
+  { name: "COM2", port: serial.com2 },
+  ...devices.flatMap((device) =>
+    device.type === "uart" && device.serial !== undefined
+      ? [{ name: `uart ${device.slot}`, port: device.serial, slot: device.slot }]
+      : [],
+  ),
+];
+
+export async function openSerial(
+  definition: Pick<VmDefinition, "serial" | "devices">,
+  options: SerialOptions,
+): Promise<SerialPorts> {
+  const ports = portsOf(definition);
   for (const single of ["console", "stdio"] as const) {
-    if (both.every((one) => one === single)) {
+    if (ports.filter(({ port }) => port.backend === single).length > 1) {
       throw new VmError("DEVICE_ONLY_ONE", [`serial port with the backend ${single}`]);
     }
   }
-  const com1 = await open("COM1", serial.com1, options);
-  const com2 = await open("COM2", serial.com2, options);
-  const console = [com1, com2].find((one) => one instanceof ConsoleBackend);
-  return { com1, com2, console };
+  const opened: Opened[] = [];
+  try {
+    for (const { name, port } of ports) opened.push(await open(name, port, options));
+  } catch (error) {
+    for (const { cable } of opened) cable.close();
+    throw error;
+  }
+  const cables = opened.map(({ cable }) => cable);
+  const [com1 = new NoneBackend(), com2 = new NoneBackend()] = cables;
+  const pci = new Map<string, SerialBackend>();
+  for (const [index, { slot }] of ports.entries()) {
+    const cable = cables[index];
+    if (slot !== undefined && cable !== undefined) pci.set(slot, cable);
+  }
+  return { com1, com2, pci, console: opened.map(({ end }) => end).find(isConsole) };
 }
 
-async function open(name: string, port: Port, options: SerialOptions): Promise<SerialBackend> {
-  try {
-    return await make(name, port, options);
-  } catch (error) {
+const isConsole = (end: SerialBackend): end is ConsoleBackend => end instanceof ConsoleBackend;
+
+/** The backend that a port names, and the whole of its cable, which may have a log besides. */
+interface Opened {
+  readonly end: SerialBackend;
+  readonly cable: SerialBackend;
+}
+
+async function open(name: string, port: SerialPort, options: SerialOptions): Promise<Opened> {
+  const failed = (backend: string) => (error: unknown) => {
     if (error instanceof VmError) throw error;
-    throw new VmError("SERIAL_BACKEND_FAILED", [name, port.backend, reasonOf(error)], {
-      cause: error,
-    });
+    const details = [name, backend, reasonOf(error)];
+    throw new VmError("SERIAL_BACKEND_FAILED", details, { cause: error });
+  };
+  const end = await make(name, port, options).catch(failed(port.backend));
+  const { log } = port;
+  if (log === undefined) return { end, cable: end };
+  try {
+    return { end, cable: new TeeBackend([end, new FileBackend(log)]) };
+  } catch (error) {
+    end.close();
+    return failed("log")(error);
   }
 }
 
-async function make(name: string, port: Port, options: SerialOptions): Promise<SerialBackend> {
+async function make(
+  name: string,
+  port: SerialPort,
+  options: SerialOptions,
+): Promise<SerialBackend> {
   switch (port.backend) {
     case "console":
       return new ConsoleBackend(options.openLog());
@@ -58,9 +112,11 @@ async function make(name: string, port: Port, options: SerialOptions): Promise<S
       return new StdioBackend();
     case "pty": {
       const backend = new PtyBackend(options.openPty(), port.path);
-      options.onPty?.(name, backend.path);
+      options.onPty?.(name, backend.path, port.path);
       return backend;
     }
+    case "terminal":
+      return new TtyBackend(pathOf(name, port));
     case "file":
       return new FileBackend(pathOf(name, port));
     case "socket":
@@ -70,7 +126,7 @@ async function make(name: string, port: Port, options: SerialOptions): Promise<S
   }
 }
 
-function pathOf(name: string, { backend, path }: Port): string {
+function pathOf(name: string, { backend, path }: SerialPort): string {
   if (path === undefined) throw new VmError("SERIAL_PATH_MISSING", [name, backend]);
   return path;
 }
