@@ -11,21 +11,21 @@ static int quiet;
 static int trace(struct frame *f) {
   if (f->vector != DB) return 0;
   const word dr6 = get_dr6();
-  if (!quiet) print("  db: +%x dr6=%x flags=%x\n", f->ip - start, dr6 & 0xe00f, f->flags & 0x10100);
+  if (!quiet) print(" [+%x dr6=%x flags=%x]", f->ip - start, dr6 & 0xe00f, f->flags & 0x10100);
   set_dr6(0xffff0ff0);
   if (++steps >= step_limit) f->flags &= ~(word)F_TF;
   return 1;
 }
 
 static void traced(const char *name, code *fn, int user) {
-  print("%s:\n", name);
+  print("%s:", name);
   start = (word)fn, steps = 0, step_limit = 40;
   hook = trace;
   if (user) attempt_user(fn); else attempt(fn);
   hook = 0;
   set_dr7(0x400);
   set_dr6(0xffff0ff0);
-  outcome_line("  end", fn);
+  outcome_line(" end", fn);
 }
 
 #define TRACE_ON "pushf\norl $0x100,(%esp)\npopf\n"
@@ -69,14 +69,14 @@ static word condition(unsigned n, unsigned type, unsigned length) {
 // Instruction breakpoints push RF here by hand: a handler that returns must set it.
 static int code_trace(struct frame *f) {
   if (f->vector != DB) return 0;
-  print("  db: +%x dr6=%x rf=%x\n", f->ip - start, get_dr6() & 0xe00f, f->flags & F_RF);
+  print(" [+%x dr6=%x rf=%x]", f->ip - start, get_dr6() & 0xe00f, f->flags & F_RF);
   set_dr6(0xffff0ff0);
   f->flags |= F_RF;
   return ++steps < 20;
 }
 
 static void code_breaks(const char *name, code *fn, word offset) {
-  print("%s:\n", name);
+  print("%s:", name);
   start = (word)fn, steps = 0;
   hook = code_trace;
   set_dr0(start + offset);
@@ -84,13 +84,13 @@ static void code_breaks(const char *name, code *fn, word offset) {
   attempt(fn);
   hook = 0;
   set_dr7(0x400);
-  outcome_line("  end", fn);
+  outcome_line(" end", fn);
 }
 
 static void data_breaks(const char *name, code *fn, word at, unsigned type, unsigned length) {
   set_dr1((word)cell + at);
   set_dr7(condition(1, type, length));
-  traced(name, fn, 0);
+  traced(name, fn, fn == push_pop);  // which has no stack for an exception of its own ring
 }
 
 static int count_70(struct frame *f) {
@@ -124,10 +124,10 @@ void guest(void) {
   traced("step.mov-ds", mov_ds, 0), traced("step.sti", sti_traced, 0), traced("step.fault", fault_traced, 0);
   traced("step.iret", iret_traced, 0), traced("step.popf", popf_clears, 0), traced("step.pushf", pushf_traced, 0);
   traced("step.cpuid", cpuid_traced, 0), traced("step.loop", loop_traced, 0);
-  print("step.int:\n");
+  print("step.int:");
   start = (word)int_traced, steps = 0, step_limit = 20, hook = count_70;
   attempt(int_traced);
-  hook = 0, outcome_line("  end", int_traced);
+  hook = 0, outcome_line(" end", int_traced);
   traced("int1", int1_, 0), traced("int1.user", int1_, 1);
   code_breaks("code.first", three_nops, 0), code_breaks("code.second", three_nops, 1);
   code_breaks("code.after-mov-ss", mov_ss_data, 12), code_breaks("code.after-shadow", mov_ss_data, 13);

@@ -7,7 +7,7 @@ import { join } from "node:path";
 export type Guest = { readonly name: string; readonly cpus: number };
 const one = (name: string): Guest => ({ name, cpus: 1 });
 export const GUESTS: readonly Guest[] = [
-  ...["probe", "paging32", "paging-pae", "paging64", "segments", "gates", "real", "v86", "tasks", "debug"].map(one),
+  ...["probe", "paging32", "paging-pae", "paging64", "segments", "gates", "real", "v86", "tasks", "debug", "fpu-exceptions", "long", "smc"].map(one),
 ];
 
 /** The log of a machine, or why there is none. */

@@ -19,7 +19,7 @@ u32 seen[8] __asm__("seen");
 u32 resume_sp __asm__("resume_sp");
 
 #define MAIN (*(struct tss32 *)tss)
-SNIPPET(call_task, "mov $0x1111,%ebx\nstc\nlcall *target\nsetc %al\nmovzbl %al,%eax\nor %ebx,%eax\nret");
+SNIPPET(call_task, "mov $0x1110,%ebx\nstc\nlcall *target\nsetc %al\nmovzbl %al,%eax\nor %ebx,%eax\nret");
 SNIPPET(jump_task, "mov $0x2222,%ebx\nljmp *target\nmov %ebx,%eax\nret");
 SNIPPET(int_task, "mov $0x3333,%ebx\nint $0x70\nmov %ebx,%eax\nret");
 SNIPPET(nested_iret, "pushf\norl $0x4000,(%esp)\npopf\niretl\nret");
@@ -126,13 +126,45 @@ static void refusals(void) {
   report("refuse.iret-beyond", nested_iret);
 }
 
-// What the incoming task's TSS holds is checked in the new task: its handler runs there.
+// What the incoming task's TSS holds is checked in the new task, whose stack may be as bad: tasks of
+// their own take the exceptions.
+enum { HANDLERS = FREE + 0x30 };
+static struct tss32 handlers[3];
+static const unsigned handled[3] = {TS, NP, GP};
+#define HANDLER(name, vector) \
+  SNIPPET(name, "push $" #vector "\ncall handle")
+HANDLER(handle_ts, 10);
+HANDLER(handle_np, 11);
+HANDLER(handle_gp, 13);
+
+__attribute__((used)) static void handle(word vector, word error) {
+  u16 tr;
+  FLAT("str %0" : "=r"(tr));
+  const struct tss32 *self = &handlers[vector == TS ? 0 : vector == NP ? 1 : 2];
+  print("v%u.%x in-task=%x link=%x first-ip=%x other=%x main=%x\n", vector, error, (word)tr, (word)self->link,
+        (word)(other.eip == (word)other_iret), (word)type_of(OTHER), (word)type_of(TSS_SELECTOR));
+  // Back to the main task for recover().
+  FLAT("pushf; andl $~0x4000,(%esp); popf");
+  system_descriptor(TSS_SELECTOR, (word)tss, 103, A_TSS32);
+  FLAT("clts; lldt %w0; ltr %w1" ::"r"(0), "r"(TSS_SELECTOR));
+  recover();
+}
+
+static void handle_by_tasks(void) {
+  static code *const entries[3] = {handle_ts, handle_np, handle_gp};
+  for (unsigned n = 0; n < 3; ++n) {
+    fresh(&handlers[n], entries[n]);
+    handlers[n].cr3 = get_cr3(), handlers[n].esp = STACK3 + 0x1000 * n;
+    system_descriptor(HANDLERS + 8 * n, (word)&handlers[n], 103, A_TSS32);
+    idt_bytes(handled[n], gate_bits(HANDLERS + 8 * n, 0, A_TASK_GATE, 0));
+  }
+}
+
 static int in_task(struct frame *f) {
   u16 tr;
   FLAT("str %0" : "=r"(tr));
-  print("  in-task: v%u.%x tr=%x ip=%s nt=%x\n", f->vector, f->error, (word)tr,
-        f->ip == other.eip ? "first" : "other", f->flags & F_NT);
-  // Back to the main task for recover().
+  print("  in-task: v%u tr=%x first-ip=%x nt=%x dr6=%x\n", f->vector, (word)tr, (word)(f->ip == other.eip),
+        f->flags & F_NT, get_dr6() & 0xe00f);
   FLAT("pushf; andl $~0x4000,(%esp); popf");
   system_descriptor(TSS_SELECTOR, (word)tss, 103, A_TSS32);
   FLAT("clts; lldt %w0; ltr %w1" ::"r"(0), "r"(TSS_SELECTOR));
@@ -145,31 +177,34 @@ static void bad_images(void) {
     {"cs-beyond", 0x7f8, KERNEL_DATA, KERNEL_DATA, 0}, {"cs-rpl3-dpl0", KERNEL_CODE | 3, KERNEL_DATA, KERNEL_DATA, 0},
     {"cs-absent", FAULTY, KERNEL_DATA, KERNEL_DATA, 0}, {"ds-beyond", KERNEL_CODE, KERNEL_DATA, 0x7f8, 0},
     {"ds-tss", KERNEL_CODE, KERNEL_DATA, TSS_SELECTOR, 0}, {"ds-absent", KERNEL_CODE, KERNEL_DATA, FAULTY, 0},
+    {"ss-null", KERNEL_CODE, 0, KERNEL_DATA, 0}, {"ss-beyond", KERNEL_CODE, 0x7f8, KERNEL_DATA, 0},
+    {"ss-rpl3", KERNEL_CODE, USER_DATA, KERNEL_DATA, 0}, {"ss-code", KERNEL_CODE, KERNEL_CODE, KERNEL_DATA, 0},
+    {"user-ss0", USER_CODE32, KERNEL_DATA, USER_DATA, 0}, {"user-ds0", USER_CODE32, USER_DATA, KERNEL_DATA, 0},
     {"ldt-data", KERNEL_CODE, KERNEL_DATA, KERNEL_DATA, KERNEL_DATA},
     {"ldt-beyond", KERNEL_CODE, KERNEL_DATA, KERNEL_DATA, 0x7f8},
     {"ldt-absent", KERNEL_CODE, KERNEL_DATA, KERNEL_DATA, LDT}};
   system_descriptor(LDT, 0, 0xff, 0x02);
-  hook = in_task;
-  // The handlers' stack is the new task's: it must be good, so SS is not among the cases at ring 0.
   for (unsigned n = 0; n < sizeof cases / sizeof *cases; ++n) {
     prepare(other_iret);
     descriptor(FAULTY, 0, 0xfffff, (cases[n].cs == FAULTY ? 0x1b : 0x13) | A_G | A_BIG);
     other.cs = cases[n].cs, other.ss = cases[n].ss, other.ds = cases[n].ds, other.ldt = cases[n].ldt;
-    // Handlers enter by a gate of their own task while CS is bad: DPL 0 code either way.
-    print("image."), report(cases[n].name, call_task);
+    handle_by_tasks();
+    print("image.%s: ", cases[n].name), attempt(call_task);
   }
   prepare(other_iret);
-  other.eip = 0x1234, descriptor(FAULTY, 0, 0xfff, A_CODE | A_BIG), other.cs = FAULTY;
-  report("image.eip-past-limit", call_task);
+  descriptor(FAULTY, 0, 0xfff, A_CODE | A_BIG), other.cs = FAULTY;
+  handle_by_tasks();
+  print("image.eip-past-limit: "), attempt(call_task);
+  for (unsigned n = 0; n < 3; ++n) gate(handled[n], KERNEL_CODE, stub(handled[n]), A_INT32);
   prepare(other_iret);
+  hook = in_task;
   other.trap = 1;
   report("image.trap-bit", call_task);
-  print("image.trap-bit.dr6: %x\n", get_dr6() & 0xe00f);
   hook = 0;
 }
 
 // A 16-bit TSS: words of the registers, and the code in low memory as IP has 16 bits.
-SNIPPET(narrow_code, "mov %eax,%cs:0x600\nmov %ebx,%cs:0x604\nmov %esp,%cs:0x608\nmov %fs,%edx\nmov %edx,%cs:0x60c\nclts\niretl\n");
+SNIPPET(narrow_code, "mov %eax,0x600\nmov %ebx,0x604\nmov %esp,0x608\nmov %fs,%edx\nmov %edx,0x60c\nclts\niretl\n");
 
 static void narrow_task(void) {
   prepare(other_iret);

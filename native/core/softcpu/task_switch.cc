@@ -46,6 +46,7 @@ class Switch {
   void load_segments(const TaskImage& image);
   void load_data(unsigned which, std::uint16_t selector);
   void push_error(std::uint32_t error);
+  [[noreturn]] void trap();
 
   Cpu& cpu_;
   const Found& found_;
@@ -209,8 +210,16 @@ void Switch::run(const std::uint32_t* error) {
   if (error != nullptr) push_error(*error);
   require(cpu_, image.eip <= cpu_.segments[kCs].limit, Vector::kGp, 0);
   cpu_.gpr[kRip] = image.eip;
+  if (image.trap) trap();
+}
+
+// The T flag of the new TSS: #DB before the task's first instruction. The instruction that
+// switched is done, so RIP stays.
+void Switch::trap() {
   constexpr std::uint64_t kDr6Task = 1u << 15;
-  if (image.trap) cpu_.slow.pending_debug |= kDr6Task;
+  cpu_.dr6 = (cpu_.dr6 & ~0xfull) | kDr6Task;
+  cpu_.insn = &Cpu::kBetween;
+  cpu_.raise(Vector::kDb);
 }
 
 }  // namespace
