@@ -84,6 +84,7 @@ export interface VmmAddon {
     completed: () => void,
   ) => NativeMachine;
   acceleratorInfo(): AcceleratorInfo[];
+  automaticAccelerator(): AcceleratorInfo;
 }
 
 /** XHYVED_NATIVE: the folder of the built addons, or one of them. */

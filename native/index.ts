@@ -18,3 +18,6 @@ export const createMachine = (options: MachineOptions): Machine =>
 
 /** Every accelerator, in the order in which `auto` prefers them. */
 export const acceleratorInfo = (): AcceleratorInfo[] => addon().acceleratorInfo();
+
+/** What `auto` takes on this host, and why: usable hardware may be slower than software. */
+export const automaticAccelerator = (): AcceleratorInfo => addon().automaticAccelerator();

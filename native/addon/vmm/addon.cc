@@ -7,23 +7,31 @@
 namespace hv::addon {
 namespace {
 
+Napi::Object to_object(Napi::Env env, const AcceleratorReport& report) {
+  const Napi::Object row = Napi::Object::New(env);
+  row.Set("name", report.name);
+  row.Set("usable", report.usable);
+  row.Set("reason", report.reason);
+  return row;
+}
+
 // [{name, usable, reason}, …] in the order of preference.
 Napi::Value accelerator_info(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const Napi::Array out = Napi::Array::New(env);
-  for (const AcceleratorReport& report : report_accelerators()) {
-    const Napi::Object row = Napi::Object::New(env);
-    row.Set("name", report.name);
-    row.Set("usable", report.usable);
-    row.Set("reason", report.reason);
-    out.Set(out.Length(), row);
-  }
+  const Napi::Array out = Napi::Array::New(info.Env());
+  for (const AcceleratorReport& report : report_accelerators())
+    out.Set(out.Length(), to_object(info.Env(), report));
   return out;
+}
+
+// What `auto` takes, in the same form.
+Napi::Value automatic_accelerator(const Napi::CallbackInfo& info) {
+  return to_object(info.Env(), choose_accelerator("auto").report);
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("NativeMachine", VmObject::define(env));
   exports.Set("acceleratorInfo", Napi::Function::New<accelerator_info>(env));
+  exports.Set("automaticAccelerator", Napi::Function::New<automatic_accelerator>(env));
   return exports;
 }
 

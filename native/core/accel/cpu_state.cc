@@ -36,6 +36,7 @@ void set_common(CpuState& s, bool bootstrap_processor) {
   s.efer = 0;
   s.activity = bootstrap_processor ? Activity::kRunning : Activity::kWaitForSipi;
   s.interrupt_shadow = s.shadow_blocks_debug = s.nmi_blocked = false;
+  s.accepted_interrupt = 0;
   s.pending_debug = 0;
 }
 

@@ -91,7 +91,7 @@ enum class Activity : std::uint8_t { kRunning, kHalted, kWaitForSipi, kShutdown 
 
 struct CpuState {
   static constexpr std::string_view kName = "cpu";
-  static constexpr std::uint32_t kVersion = 1;
+  static constexpr std::uint32_t kVersion = 2;
 
   std::array<std::uint64_t, 16> gpr{};  // RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15
   std::uint64_t rip = 0, rflags = 2;
@@ -117,6 +117,9 @@ struct CpuState {
   bool interrupt_shadow = false;  // STI or MOV SS in the instruction before
   bool shadow_blocks_debug = false;  // … and it was MOV SS or POP SS
   bool nmi_blocked = false;       // an NMI handler is running
+  // 0x100 | vector: an interrupt that was acknowledged and whose delivery must still begin; comes
+  // before everything else. 0: none.
+  std::uint16_t accepted_interrupt = 0;
   std::uint64_t pending_debug = 0;  // DR6 bits of a #DB that MOV SS holds back
   std::uint64_t instructions = 0;   // retired since reset of the VM
 
@@ -164,6 +167,7 @@ struct CpuState {
     visit("interruptShadow", interrupt_shadow);
     visit("shadowBlocksDebug", shadow_blocks_debug);
     visit("nmiBlocked", nmi_blocked);
+    visit("acceptedInterrupt", accepted_interrupt);
     visit("pendingDebug", pending_debug);
     visit("instructions", instructions);
   }

@@ -35,6 +35,9 @@ class Platform {
   // The time-stamp counter that all vCPUs share, without IA32_TSC_ADJUST. Hz in tsc_frequency().
   virtual std::uint64_t tsc() = 0;
   virtual std::uint64_t tsc_frequency() const = 0;
+  // How often that counter was let run. Where hardware counts on while the VM is paused, another
+  // number than before says that it must be set anew.
+  virtual std::uint64_t clock_rounds() const { return 0; }
 
   // All ones, or bit 20 clear while the A20 gate is closed.
   virtual std::uint64_t a20_mask() const = 0;

@@ -1,7 +1,8 @@
 // The software CPU as an accelerator: it runs anywhere.
-#include <array>
+#include <vector>
 
 #include "accel/accelerator.h"
+#include "accel/hardware.h"
 #include "softcpu/cpu.h"
 
 namespace hv {
@@ -32,7 +33,12 @@ class SoftAccelerator final : public Accelerator {
 
 std::span<const Accelerator* const> accelerators() {
   static const SoftAccelerator soft;
-  static const std::array<const Accelerator*, 1> all = {&soft};
+  static const std::vector<const Accelerator*> all = [] {
+    const auto hardware = hardware_accelerators();
+    std::vector<const Accelerator*> list{hardware.begin(), hardware.end()};
+    list.push_back(&soft);
+    return list;
+  }();
   return all;
 }
 

@@ -56,6 +56,9 @@ class Cpu final : public Vcpu {
   ~Cpu() override;
 
   Exit run() override;
+  // One instruction, its exception included; looks at no signal. For accelerators whose hardware
+  // could not run it.
+  void run_one();
   CpuState state() const override;
   void set_state(const CpuState& state) override;
   VcpuCounters counters() const override;
@@ -174,6 +177,7 @@ class Cpu final : public Vcpu {
   bool take_exception();
   // Signal::kInterrupt is up, IF is set, nothing blocks: false when INTR was withdrawn.
   bool take_interrupt();
+  void take_accepted();  // slow.accepted_interrupt
   // Signal::kNmi is up (cleared here), and slow.nmi_blocked is not set.
   void take_nmi();
   // TF, RF, a breakpoint in DR7 or a held #DB: the loop runs one instruction at a time, with the
@@ -205,6 +209,7 @@ class Cpu final : public Vcpu {
   // into lines of code on this page restarts the instruction before it stores, unless alone.
   std::uint64_t running_page = ~0ull;  // the physical page of the block that runs
   bool executing_alone = false;
+  bool one_only = false;
   [[noreturn]] void restart_alone();   // run.cc
 
   // Slow paths of memory_access.h (memory_slow.cc).

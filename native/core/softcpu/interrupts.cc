@@ -256,12 +256,19 @@ bool Cpu::take_exception() {
 bool Cpu::take_interrupt() {
   const auto vector = platform.acknowledge_interrupt(index);
   if (!vector) return false;
+  slow.accepted_interrupt = 0x100 | *vector;
+  take_accepted();
+  return true;
+}
+
+void Cpu::take_accepted() {
+  const auto vector = static_cast<std::uint8_t>(slow.accepted_interrupt);
+  slow.accepted_interrupt = 0;
   add_count(count.interrupts);
   system.delivering = true;
   system.delivering_exception = false;
   slow.activity = Activity::kRunning;  // also where the delivery faults
-  deliver(*vector, Source::kHardware, false, 0);
-  return true;
+  deliver(vector, Source::kHardware, false, 0);
 }
 
 void Cpu::take_nmi() {

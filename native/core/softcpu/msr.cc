@@ -1,130 +1,11 @@
-// Model-specific registers: SDM Vol. 4, "Architectural MSRs". Each kind of register is a row of a
-// table: what may be written, and where it is kept.
-#include <algorithm>
-#include <array>
-
+// RDMSR and WRMSR. The registers that act on this CPU are here, those that only keep a value in
+// accel/msr_policy.h.
+#include "accel/msr_policy.h"
 #include "softcpu/system_ops.h"
 
 namespace hv::softcpu {
 
 namespace {
-
-// IA32_ARCH_CAPABILITIES: what this CPU, which speculates nothing of its own, need not be
-// protected from. docs/security.md says what the host's speculation may leak.
-constexpr std::uint64_t kArchCapabilities =
-    1u << 0 |      // RDCL_NO
-    1u << 1 |      // IBRS_ALL
-    1u << 3 |      // SKIP_L1DFL_VMENTRY
-    1u << 4 |      // SSB_NO
-    1u << 5 |      // MDS_NO
-    1u << 6 |      // IF_PSCHANGE_MC_NO
-    1u << 8 |      // TAA_NO
-    1u << 13 |     // SBDR_SSDP_NO
-    1u << 14 |     // FBSDP_NO
-    1u << 15 |     // PSDP_NO
-    1u << 20 |     // BHI_NO
-    1u << 24 |     // PBRSB_NO
-    1u << 26 |     // GDS_NO
-    1u << 27 |     // RFDS_NO
-    1ull << 62;    // ITS_NO
-
-constexpr std::uint64_t kMicrocode = 0x1ull << 32;
-constexpr std::uint64_t kMtrrCap = 8 | 1u << 8 | 1u << 10;  // 8 variable, fixed, WC
-constexpr std::uint64_t kMcgCap = 10 | 1u << 8;             // 10 banks, MCG_CTL
-constexpr std::uint64_t kPlatformInfo = 25u << 8;           // base ratio of 100 MHz
-constexpr std::uint64_t kPhysical = bits(kPhysicalBits - 1, 0);
-
-enum class Rule : std::uint8_t { kAny, kCanonical, kLow32, kPat, kMtrrDefault, kSpecCtrl, kZero };
-
-struct Plain {
-  std::uint32_t index;
-  std::uint64_t CpuState::*at;
-  Rule rule;
-};
-constexpr Plain kPlainMsrs[] = {
-    {0x048, &CpuState::spec_ctrl, Rule::kSpecCtrl},
-    {0x174, &CpuState::sysenter_cs, Rule::kLow32},
-    {0x175, &CpuState::sysenter_esp, Rule::kCanonical},
-    {0x176, &CpuState::sysenter_eip, Rule::kCanonical},
-    {0x17a, &CpuState::mcg_status, Rule::kAny},
-    {0x17b, &CpuState::mcg_ctl, Rule::kAny},
-    {0x1a0, &CpuState::misc_enable, Rule::kAny},
-    {0x277, &CpuState::pat, Rule::kPat},
-    {0x2ff, &CpuState::mtrr_def_type, Rule::kMtrrDefault},
-    {0xc0000081, &CpuState::star, Rule::kAny},
-    {0xc0000082, &CpuState::lstar, Rule::kCanonical},
-    {0xc0000083, &CpuState::cstar, Rule::kCanonical},
-    {0xc0000084, &CpuState::fmask, Rule::kLow32},
-    {0xc0000102, &CpuState::kernel_gs_base, Rule::kCanonical},
-    {0xc0000103, &CpuState::tsc_aux, Rule::kLow32},
-};
-
-struct Constant {
-  std::uint32_t index;
-  std::uint64_t value;
-  bool swallows;  // writes vanish; else they fault
-};
-constexpr Constant kConstants[] = {
-    {0x017, 0, false},                  // IA32_PLATFORM_ID
-    {0x03a, 1, false},                  // IA32_FEATURE_CONTROL: locked, nothing enabled
-    {0x079, 0, true},                   // IA32_BIOS_UPDT_TRIG: an update is taken and does nothing
-    {0x08b, kMicrocode, true},          // IA32_BIOS_SIGN_ID
-    {0x0ce, kPlatformInfo, false},      // MSR_PLATFORM_INFO
-    {0x0fe, kMtrrCap, false},           // IA32_MTRRCAP
-    {0x10a, kArchCapabilities, false},  // IA32_ARCH_CAPABILITIES
-    {0x179, kMcgCap, false},            // IA32_MCG_CAP
-    {0x1d9, 0, true},                   // IA32_DEBUGCTL: LBR and BTF are accepted, not kept
-};
-
-// IA32_MTRR_FIX64K_00000, FIX16K_80000 and A0000, FIX4K_C0000 to F8000.
-constexpr std::uint32_t kFixedMtrrs[] = {0x250, 0x258, 0x259, 0x268, 0x269, 0x26a,
-                                         0x26b, 0x26c, 0x26d, 0x26e, 0x26f};
-constexpr std::uint32_t kVariableMtrrs = 0x200, kBanks0 = 0x400;
-
-bool memory_type(std::uint64_t type, bool pat) {
-  return type == 0 || type == 1 || (type >= 4 && type <= 6) || (pat && type == 7);
-}
-bool memory_types(std::uint64_t eight, bool pat) {
-  for (unsigned i = 0; i < 8; ++i)
-    if (!memory_type(eight >> (8 * i) & 0xff, pat)) return false;
-  return true;
-}
-
-bool allowed(Rule rule, std::uint64_t value) {
-  switch (rule) {
-    case Rule::kAny: return true;
-    case Rule::kCanonical: return canonical(value);
-    case Rule::kLow32: return value >> 32 == 0;
-    case Rule::kPat: return memory_types(value, true);
-    case Rule::kMtrrDefault: return (value & ~0xcffull) == 0 && memory_type(value & 0xff, false);
-    case Rule::kSpecCtrl: return (value & ~7ull) == 0;
-    case Rule::kZero: return value == 0;
-  }
-  return false;
-}
-
-bool variable_mtrr_allowed(std::uint32_t number, std::uint64_t value) {
-  if ((value & ~kPhysical) != 0) return false;
-  const bool mask = (number & 1) != 0;
-  return mask ? (value & 0x7ff) == 0
-              : (value & 0xf00) == 0 && memory_type(value & 0xff, false);
-}
-
-// The registers that are kept in arrays; nullptr where `index` is none of them.
-std::uint64_t* in_array(CpuState& s, std::uint32_t index) {
-  if (index - kVariableMtrrs < s.mtrr_variable.size())
-    return &s.mtrr_variable[index - kVariableMtrrs];
-  if (index - kBanks0 < s.mc_banks.size()) return &s.mc_banks[index - kBanks0];
-  const auto* fixed = std::find(std::begin(kFixedMtrrs), std::end(kFixedMtrrs), index);
-  if (fixed == std::end(kFixedMtrrs)) return nullptr;
-  return &s.mtrr_fixed[static_cast<std::size_t>(fixed - kFixedMtrrs)];
-}
-
-bool array_allowed(std::uint32_t index, std::uint64_t value) {
-  if (index >= kBanks0) return (index & 3) == 0 || value == 0;  // CTL; the rest may be cleared
-  if (index < 0x250) return variable_mtrr_allowed(index - kVariableMtrrs, value);
-  return memory_types(value, false);
-}
 
 bool write_efer(Cpu& cpu, std::uint64_t value) {
   constexpr std::uint64_t kKnown = kEferSce | kEferLme | kEferLma | kEferNxe;
@@ -145,21 +26,16 @@ bool write_base(Cpu& cpu, unsigned segment, std::uint64_t value) {
   return true;
 }
 
-constexpr std::uint32_t kTscDeadline = 0x6e0;
-bool of_apic(std::uint32_t index) {
-  return index == 0x1b || index == kTscDeadline || (index >= 0x800 && index <= 0x8ff);
-}
-
 // The platform's deadline is in terms of its own counter, without IA32_TSC_ADJUST.
 bool read_apic(Cpu& cpu, std::uint32_t index, std::uint64_t& value) {
   const auto found = cpu.platform.read_apic_msr(cpu.index, index);
   if (!found) return false;
   value = *found;
-  if (index == kTscDeadline && value != 0) value += cpu.slow.tsc_adjust;
+  if (index == kMsrTscDeadline && value != 0) value += cpu.slow.tsc_adjust;
   return true;
 }
 bool write_apic(Cpu& cpu, std::uint32_t index, std::uint64_t value) {
-  if (index == kTscDeadline && value != 0) {
+  if (index == kMsrTscDeadline && value != 0) {
     value -= cpu.slow.tsc_adjust;
     if (value == 0) value = 1;  // 0 would disarm
   }
@@ -169,35 +45,26 @@ bool write_apic(Cpu& cpu, std::uint32_t index, std::uint64_t value) {
 // Those with a meaning of their own. False in `known`: not one of them.
 bool read_special(Cpu& cpu, std::uint32_t index, std::uint64_t& value) {
   switch (index) {
-    case 0x10: value = cpu.guest_tsc(); return true;
-    case 0x3b: value = cpu.slow.tsc_adjust; return true;
-    case 0xc0000080: value = cpu.efer; return true;
-    case 0xc0000100: value = cpu.segments[kFs].base; return true;
-    case 0xc0000101: value = cpu.segments[kGs].base; return true;
+    case kMsrTsc: value = cpu.guest_tsc(); return true;
+    case kMsrTscAdjust: value = cpu.slow.tsc_adjust; return true;
+    case kMsrEfer: value = cpu.efer; return true;
+    case kMsrFsBase: value = cpu.segments[kFs].base; return true;
+    case kMsrGsBase: value = cpu.segments[kGs].base; return true;
     default: return false;
   }
 }
 
-enum class Written : std::uint8_t { kUnknown, kDone, kRefused };
-Written result(bool ok) { return ok ? Written::kDone : Written::kRefused; }
+MsrWrite result(bool ok) { return ok ? MsrWrite::kDone : MsrWrite::kRefused; }
 
-Written write_special(Cpu& cpu, std::uint32_t index, std::uint64_t value) {
+MsrWrite write_special(Cpu& cpu, std::uint32_t index, std::uint64_t value) {
   switch (index) {
-    case 0x10: cpu.slow.tsc_adjust = value - cpu.platform.tsc(); return Written::kDone;
-    case 0x3b: cpu.slow.tsc_adjust = value; return Written::kDone;
-    case 0x49: return result((value & ~1ull) == 0);  // IA32_PRED_CMD: nothing to flush
-    case 0xc0000080: return result(write_efer(cpu, value));
-    case 0xc0000100: return result(write_base(cpu, kFs, value));
-    case 0xc0000101: return result(write_base(cpu, kGs, value));
-    default: return Written::kUnknown;
+    case kMsrTsc: cpu.slow.tsc_adjust = value - cpu.platform.tsc(); return MsrWrite::kDone;
+    case kMsrTscAdjust: cpu.slow.tsc_adjust = value; return MsrWrite::kDone;
+    case kMsrEfer: return result(write_efer(cpu, value));
+    case kMsrFsBase: return result(write_base(cpu, kFs, value));
+    case kMsrGsBase: return result(write_base(cpu, kGs, value));
+    default: return MsrWrite::kUnknown;
   }
-}
-
-template <class Table>
-const auto* look_up(const Table& table, std::uint32_t index) {
-  const auto* found = std::find_if(std::begin(table), std::end(table),
-                                   [index](const auto& row) { return row.index == index; });
-  return found == std::end(table) ? nullptr : found;
 }
 
 }  // namespace
@@ -205,17 +72,9 @@ const auto* look_up(const Table& table, std::uint32_t index) {
 std::uint64_t Cpu::guest_tsc() { return platform.tsc() + slow.tsc_adjust; }
 
 bool read_msr(Cpu& cpu, std::uint32_t index, std::uint64_t& value) {
-  if (of_apic(index)) return read_apic(cpu, index, value);
+  if (is_apic_msr(index)) return read_apic(cpu, index, value);
   if (read_special(cpu, index, value)) return true;
-  if (const Plain* plain = look_up(kPlainMsrs, index)) {
-    value = cpu.slow.*plain->at;
-    return true;
-  }
-  if (const Constant* constant = look_up(kConstants, index)) {
-    value = constant->value;
-    return true;
-  }
-  if (const std::uint64_t* kept = in_array(cpu.slow, index)) {
+  if (const auto kept = read_kept_msr(cpu.slow, index)) {
     value = *kept;
     return true;
   }
@@ -224,20 +83,11 @@ bool read_msr(Cpu& cpu, std::uint32_t index, std::uint64_t& value) {
 }
 
 bool write_msr(Cpu& cpu, std::uint32_t index, std::uint64_t value) {
-  if (of_apic(index)) return write_apic(cpu, index, value);
-  const Written special = write_special(cpu, index, value);
-  if (special != Written::kUnknown) return special == Written::kDone;
-  if (const Plain* plain = look_up(kPlainMsrs, index)) {
-    if (!allowed(plain->rule, value)) return false;
-    cpu.slow.*plain->at = value;
-    return true;
-  }
-  if (const Constant* constant = look_up(kConstants, index)) return constant->swallows;
-  if (std::uint64_t* kept = in_array(cpu.slow, index)) {
-    if (!array_allowed(index, value)) return false;
-    *kept = value;
-    return true;
-  }
+  if (is_apic_msr(index)) return write_apic(cpu, index, value);
+  const MsrWrite special = write_special(cpu, index, value);
+  if (special != MsrWrite::kUnknown) return special == MsrWrite::kDone;
+  const MsrWrite kept = write_kept_msr(cpu.slow, index, value);
+  if (kept != MsrWrite::kUnknown) return kept == MsrWrite::kDone;
   return cpu.platform.ignore_unknown_msrs();
 }
 

@@ -31,12 +31,19 @@ Exit Cpu::run() {
   // Nothing below may live in a local variable over a landing: all of it is in *this.
   const int landing = _setjmp(leave);
   retire_partial();
-  executing_alone = landing == kRestart;
+  executing_alone = landing == kRestart || (landing == 0 && one_only);
   if (landing == kFault && !take_exception()) slow.activity = Activity::kShutdown;
+  if (landing == 0 && slow.accepted_interrupt != 0) take_accepted();
   const Exit exit = loop();
   retire_partial();
   memory.epochs().leave(index);
   return exit;
+}
+
+void Cpu::run_one() {
+  one_only = true;
+  (void)run();
+  one_only = false;
 }
 
 // What retired of a block that was left in the middle; and none runs now.
@@ -110,6 +117,7 @@ Exit Cpu::loop() {
     execute_first(*next_block());
     executing_alone = false;
   }
+  if (one_only) return Exit::kKicked;
   for (;;) {
     const auto interrupts = static_cast<std::uint32_t>(system_flags >> 9) & 1;
     if ((signals.peek() & (kAlwaysLookedAt | interrupts)) != 0) [[unlikely]]

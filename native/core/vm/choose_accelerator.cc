@@ -1,5 +1,10 @@
 #include "vm/choose_accelerator.h"
 
+#include <cstdio>
+#include <optional>
+
+#include "accel/speed.h"
+
 namespace hv {
 namespace {
 
@@ -12,34 +17,73 @@ const Accelerator* built(std::string_view name) {
   return nullptr;
 }
 
-AcceleratorReport report(std::string_view name) {
+std::string rounded(double nanoseconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, nanoseconds < 10 ? "%.1f" : "%.0f", nanoseconds);
+  return text;
+}
+
+// Whether a usable accelerator of the host's is faster than the software CPU, in words.
+struct Race {
+  bool faster = false;
+  std::string told;
+};
+
+Race race(const Accelerator& hardware) {
+  const Accelerator& soft = *accelerators().back();
+  const std::string name{hardware.name()};
+  const std::optional<double> its = time_instruction(hardware);
+  if (!its) return {false, name + ": cannot run a loop of five instructions here"};
+  const double softs = time_instruction(soft).value_or(0);
+  return {*its < softs, name + ": " + rounded(*its) + " ns per instruction, soft: " + rounded(softs)};
+}
+
+struct Candidate {
+  AcceleratorReport report;
+  const Accelerator* accelerator = nullptr;
+  bool preferred = false;  // `auto` takes it
+};
+
+Candidate candidate(std::string_view name) {
+  const std::string words{name};
   const Accelerator* const accelerator = built(name);
-  if (accelerator == nullptr) return {std::string{name}, false, "not built yet: " + std::string{name}};
-  if (auto why = accelerator->unavailable()) return {std::string{name}, false, std::move(*why)};
-  const bool soft = name == "soft";
-  return {std::string{name}, true, soft ? "the software CPU runs on every host" : "usable"};
+  if (accelerator == nullptr) return {{words, false, "not built yet: " + words}};
+  if (auto why = accelerator->unavailable()) return {{words, false, std::move(*why)}};
+  if (name == "soft")
+    return {{words, true, "the software CPU runs on every host"}, accelerator, true};
+  Race result = race(*accelerator);
+  return {{words, true, std::move(result.told)}, accelerator, result.faster};
+}
+
+// Asked and timed once: neither the host nor its speed changes while the process lives.
+const std::vector<Candidate>& candidates() {
+  static const std::vector<Candidate> all = [] {
+    std::vector<Candidate> list;
+    for (const std::string_view name : kNames) list.push_back(candidate(name));
+    return list;
+  }();
+  return all;
 }
 
 }  // namespace
 
 std::vector<AcceleratorReport> report_accelerators() {
   std::vector<AcceleratorReport> out;
-  for (const std::string_view name : kNames) out.push_back(report(name));
+  for (const Candidate& one : candidates()) out.push_back(one.report);
   return out;
 }
 
 AcceleratorChoice choose_accelerator(std::string_view wanted) {
   std::string passed_over;
-  for (const AcceleratorReport& candidate : report_accelerators()) {
-    if (wanted != "auto" && candidate.name != wanted) continue;
-    AcceleratorChoice choice{nullptr, candidate};
-    if (candidate.usable) {
-      choice.accelerator = built(candidate.name);
-      choice.report.reason = passed_over + candidate.reason;
-      return choice;
+  for (const Candidate& one : candidates()) {
+    if (wanted == "auto" && !one.preferred) {
+      passed_over += one.report.reason + "; ";
+      continue;
     }
-    if (wanted != "auto") return choice;
-    passed_over += candidate.reason + "; ";
+    if (wanted != "auto" && one.report.name != wanted) continue;
+    AcceleratorChoice choice{one.accelerator, one.report};
+    choice.report.reason = passed_over + choice.report.reason;
+    return choice;
   }
   return {nullptr, {std::string{wanted}, false, "there is no accelerator of this name"}};
 }

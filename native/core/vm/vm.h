@@ -90,11 +90,14 @@ class Vm final : private VcpuHost, private Platform {
   void write(VcpuIndex vcpu, Gpa at, unsigned size, std::uint64_t value) override;
   std::optional<std::uint64_t> read_apic_msr(VcpuIndex vcpu, std::uint32_t index) override;
   bool write_apic_msr(VcpuIndex vcpu, std::uint32_t index, std::uint64_t value) override;
+  bool ignore_unknown_msrs() const override { return config_.ignore_unknown_msrs; }
   std::uint8_t cr8(VcpuIndex vcpu) override;
   void set_cr8(VcpuIndex vcpu, std::uint8_t value) override;
   std::optional<std::uint8_t> acknowledge_interrupt(VcpuIndex vcpu) override;
   std::uint64_t tsc() override;
   std::uint64_t tsc_frequency() const override;
+  // Written only while every vCPU waits at the gate.
+  std::uint64_t clock_rounds() const override { return rounds_; }
   std::uint64_t a20_mask() const override { return a20_.load(std::memory_order_relaxed); }
   void spin_hint(VcpuIndex vcpu) override;
 

@@ -1,0 +1,268 @@
+// The conformance suite with the machine around the vCPUs: its own interrupt controllers and
+// timers, a thread for each vCPU, parking, reset, and state moved between accelerators.
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "accel/conformance_rig.h"
+#include "accel/frequencies.h"
+#include "base/json.h"
+#include "vm/vm.h"
+
+using namespace hv;
+using namespace hv::conformance;
+
+namespace {
+
+struct Owner final : VmOwner {
+  void notice(VmNotice notice) override {
+    std::scoped_lock hold{mutex};
+    notices.push_back(std::move(notice));
+    changed.notify_all();
+  }
+  void wake() override {}
+  bool await(VmEvent event) {
+    std::unique_lock lock{mutex};
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+    for (;;) {
+      const auto is = [event](const VmNotice& notice) { return notice.event == event; };
+      const auto found = std::find_if(notices.begin(), notices.end(), is);
+      if (found != notices.end()) {
+        notices.erase(notices.begin(), found + 1);
+        return true;
+      }
+      if (changed.wait_until(lock, deadline) == std::cv_status::timeout)
+        return EXPECT(!"a notice came");
+    }
+  }
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<VmNotice> notices;
+};
+
+constexpr std::uint64_t kCode = 0x10000, kData = 0x20000, kIdt = 0xc000, kGdt = 0x9000,
+                        kHandler = 0xe000, kSecond = 0x8000, kSecondHandler = 0x8100;
+
+// A VM that starts in 64-bit code with flat memory.
+struct Machines {
+  Machines(const Accelerator& accelerator, VcpuIndex cpus) {
+    VmConfig config;
+    config.cpus = cpus;
+    config.memory = 4u << 20;
+    std::string error;
+    vm = Vm::create(config, accelerator, owner, error);
+    EXPECT_EQ(error, "");
+    put64(kGdt + 8, 0x00af'9b00'0000'ffff);
+    put64(0x1000, 0x2000 | 7);
+    for (std::uint64_t gib = 0; gib < 4; ++gib) {
+      put64(0x2000 + 8 * gib, (0x3000 + 0x1000 * gib) | 7);
+      for (std::uint64_t i = 0; i < 512; ++i)
+        put64(0x3000 + 0x1000 * gib + 8 * i, gib << 30 | i << 21 | 0x87);
+    }
+  }
+  void put(std::uint64_t at, std::span<const std::uint8_t> bytes) {
+    std::copy(bytes.begin(), bytes.end(), vm->memory().host(Gpa{at}));
+    vm->memory().written(Gpa{at}, bytes.size());
+  }
+  void put64(std::uint64_t at, std::uint64_t value) {
+    std::uint8_t bytes[8];
+    std::memcpy(bytes, &value, 8);
+    put(at, bytes);
+  }
+  template <class T = std::uint64_t>
+  T get(std::uint64_t at) {
+    T value;
+    std::memcpy(&value, vm->memory().host(Gpa{at}), sizeof value);
+    return value;
+  }
+  void start(std::span<const std::uint8_t> code) {
+    put(kCode, code);
+    put64(kIdt + 16 * 0x40, kHandler | std::uint64_t{8} << 16 | 0x8e00ull << 32);
+    put(kHandler, k_count_eoi);
+    CpuState s = *vm->cpu(0);
+    s.segments.fill({0, 0xffff'ffff, 0xc093, 0});
+    s.segments[kCs] = {0, 0xffff'ffff, 0xa09b, 8};
+    s.gdtr = {kGdt, 0xf};
+    s.idtr = {kIdt, 0xfff};
+    s.cr0 = 0x8000'0033;
+    s.cr3 = 0x1000;
+    s.cr4 = 0x620;
+    s.efer = 0xd01;
+    s.gpr[4] = 0x40000;
+    s.rip = kCode;
+    EXPECT(vm->set_cpu(0, s));
+  }
+  bool run_to_halt() {
+    EXPECT(vm->run());
+    const bool halted = owner.await(VmEvent::kHalted);
+    park();
+    return halted;
+  }
+  void park() {
+    vm->park();
+    owner.await(VmEvent::kParked);
+  }
+  std::uint64_t reg(unsigned number) { return vm->cpu(0)->gpr[number]; }
+
+  Owner owner;
+  std::unique_ptr<Vm> vm;
+};
+
+}  // namespace
+
+CONFORMANCE(a_second_vcpu_starts_by_init_and_sipi) {
+  Machines machine{accelerator, 2};
+  machine.put(kSecond, k_second);
+  machine.put(kSecondHandler, k_second_handler);
+  machine.start(k_start_second);
+  EXPECT(machine.vm->run());
+  // The second vCPU waits with interrupts on, so that the VM is never dead: its mark tells.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+  for (;;) {
+    machine.park();
+    const bool halted = machine.vm->cpu(0)->activity == Activity::kHalted;
+    if (halted || std::chrono::steady_clock::now() > deadline) break;
+    EXPECT(machine.vm->run());
+    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+  }
+  EXPECT(machine.vm->cpu(0)->activity == Activity::kHalted);
+  EXPECT_EQ(machine.get<std::uint16_t>(kData), 0x600du);
+  EXPECT_EQ(machine.get<std::uint16_t>(kData + 4), 1u);
+  EXPECT(machine.vm->cpu(1)->activity == Activity::kHalted);
+  EXPECT_EQ(machine.vm->cpu(1)->segments[kCs].base, 0x8000u);
+}
+
+CONFORMANCE(the_local_timer_wakes_a_halted_vcpu) {
+  Machines machine{accelerator, 1};
+  machine.start(k_timers);
+  EXPECT(machine.run_to_halt());
+  EXPECT_EQ(machine.get(kData + 16), 1u);  // the one shot
+  EXPECT_EQ(machine.get(kData + 8), 2u);   // and the deadline
+  // Not before the deadline that the guest named, in the guest's own counter.
+  EXPECT(machine.reg(10) >= machine.reg(9));
+  EXPECT(machine.reg(9) > machine.reg(8));
+  // 25000 crystal ticks are a millisecond, 5 million of the counter about two.
+  EXPECT(machine.vm->board().clock.now() >= 2'500'000u);
+}
+
+CONFORMANCE(the_counter_stands_while_the_vm_is_paused) {
+  Machines machine{accelerator, 1};
+  // RDTSC; MOV [DATA], EAX; MOV [DATA + 4], EDX; JMP back.
+  constexpr std::uint8_t kCounter[] = {0x0f, 0x31, 0x89, 0x04, 0x25, 0x00, 0x00, 0x02, 0x00,
+                                       0x89, 0x14, 0x25, 0x04, 0x00, 0x02, 0x00, 0xeb, 0xee};
+  machine.start(kCounter);
+  std::uint64_t last = 0;
+  const auto began = std::chrono::steady_clock::now();
+  for (int i = 0; i < 4; ++i) {
+    EXPECT(machine.vm->run());
+    std::this_thread::sleep_for(std::chrono::milliseconds{15});
+    machine.park();
+    const std::uint64_t now = machine.get(kData);
+    EXPECT(now > last);
+    last = now;
+    std::this_thread::sleep_for(std::chrono::milliseconds{60});
+  }
+  // It ran for less time than passed: what the pauses took (240 ms) is not in it. No x86 counts
+  // slower than 1 GHz.
+  const auto passed = std::chrono::steady_clock::now() - began;
+  const auto ran = std::chrono::nanoseconds{machine.vm->board().clock.now()};
+  EXPECT(ran + std::chrono::milliseconds{200} < passed);
+  const bool stood = last < static_cast<std::uint64_t>(ran.count()) * 6;
+  if (accelerator.name() == "soft") EXPECT(stood);
+  if (!stood)
+    std::printf("skipped on %s: guests read the host's own counter, which does not stand still\n",
+                std::string{accelerator.name()}.c_str());
+}
+
+CONFORMANCE(a_triple_fault_parks_and_reset_starts_again) {
+  Machines machine{accelerator, 1};
+  for (int i = 0; i < 2; ++i) {
+    machine.start(k_triple_fault);
+    EXPECT(machine.vm->run());
+    machine.owner.await(VmEvent::kTripleFault);
+    machine.owner.await(VmEvent::kParked);
+    EXPECT(machine.vm->cpu(0)->activity == Activity::kShutdown);
+    EXPECT(machine.vm->reset());
+    EXPECT_EQ(machine.vm->cpu(0)->rip, 0xfff0u);
+  }
+  machine.start(k_timers);
+  EXPECT(machine.run_to_halt());
+}
+
+CONFORMANCE(kick_storms_lose_and_repeat_nothing) {
+  Machines machine{accelerator, 1};
+  machine.start(k_spin_sum);
+  constexpr std::uint64_t kTurns = 30'000;
+  CpuState s = *machine.vm->cpu(0);
+  s.gpr[8] = kTurns;
+  EXPECT(machine.vm->set_cpu(0, s));
+  std::uint64_t expected = 0;
+  for (std::uint64_t i = kTurns; i != 0; --i) expected = expected * 31 + i;
+  unsigned parkings = 0;
+  EXPECT(machine.vm->run());
+  for (; parkings < 4000; ++parkings) {
+    if (parkings % 3 == 0) std::this_thread::sleep_for(std::chrono::microseconds{200});
+    machine.park();
+    if (machine.vm->cpu(0)->activity == Activity::kHalted) break;
+    if (parkings % 2 == 0) EXPECT(machine.vm->set_cpu(0, *machine.vm->cpu(0)));
+    EXPECT(machine.vm->run());
+  }
+  EXPECT_EQ(machine.reg(0), expected);
+}
+
+CONFORMANCE(interrupts_and_nmis_in_a_storm_all_arrive) {
+  Machines machine{accelerator, 1};
+  machine.put64(kIdt + 16 * 2, (kHandler + 0x100) | std::uint64_t{8} << 16 | 0x8e00ull << 32);
+  machine.put(kHandler + 0x100, k_count_0);
+  // STI; JMP to itself.
+  constexpr std::uint8_t kIdle[] = {0xfb, 0xeb, 0xfe};
+  machine.start(kIdle);
+  CpuState s = *machine.vm->cpu(0);
+  EXPECT(machine.vm->set_cpu(0, s));
+  EXPECT(machine.vm->board().fabric.lapic(0).write_msr(0x1b, 0xfee0'0900));
+  machine.vm->board().fabric.lapic(0).write(0xf0, 4, 0x1ff);
+  constexpr unsigned kRounds = 300;
+  for (unsigned i = 0; i < kRounds; ++i) {
+    EXPECT(machine.vm->run());
+    EXPECT(machine.vm->board().fabric.msi(0xfee0'0000, 0x40));
+    machine.vm->nmi();
+    if (i % 4 == 0) std::this_thread::sleep_for(std::chrono::microseconds{300});
+    machine.park();
+    // Each is taken before the next is sent: both would merge into one otherwise.
+    const auto done = [&] { return machine.get(kData + 8) == i + 1 && machine.get(kData) == i + 1; };
+    for (unsigned wait = 0; wait < 2000 && !done(); ++wait) {
+      EXPECT(machine.vm->run());
+      std::this_thread::sleep_for(std::chrono::microseconds{100});
+      machine.park();
+    }
+    if (!EXPECT(done())) break;
+  }
+  EXPECT_EQ(machine.get(kData + 8), kRounds);
+  EXPECT_EQ(machine.get(kData), kRounds);
+}
+
+CONFORMANCE(a_paused_vm_resumes_on_any_other) {
+  for (const Accelerator* other : usable()) {
+    Machines from{accelerator, 1}, to{*other, 1};
+    from.start(k_spin_sum);
+    constexpr std::uint64_t kTurns = 20'000;
+    CpuState s = *from.vm->cpu(0);
+    s.gpr[8] = kTurns;
+    EXPECT(from.vm->set_cpu(0, s));
+    EXPECT(from.vm->run());
+    std::this_thread::sleep_for(std::chrono::microseconds{50});
+    from.park();
+    const json::Value saved{from.vm->save()};
+    std::memcpy(to.vm->memory().host(Gpa{0}), from.vm->memory().host(Gpa{0}), 4u << 20);
+    to.vm->memory().written(Gpa{0}, 4u << 20);
+    EXPECT_EQ(to.vm->restore(saved), "");
+    std::uint64_t expected = 0;
+    for (std::uint64_t i = kTurns; i != 0; --i) expected = expected * 31 + i;
+    EXPECT(to.run_to_halt());
+    EXPECT_EQ(to.reg(0), expected);
+  }
+}
+
+TEST_MAIN()

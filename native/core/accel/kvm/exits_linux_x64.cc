@@ -1,0 +1,235 @@
+// What a vCPU leaves the guest for, and the answers. Exits that ask for nothing (a window that
+// opened, a signal) let it go on.
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+
+#include "accel/cpuid_policy.h"
+#include "accel/kvm/state.h"
+#include "accel/kvm/vcpu.h"
+#include "softcpu/cpu.h"
+
+namespace hv::kvm {
+namespace {
+
+void add(std::uint64_t& counter, std::uint64_t by = 1) {
+  __atomic_store_n(&counter, counter + by, __ATOMIC_RELAXED);
+}
+
+constexpr std::uint32_t bit(unsigned n) { return 1u << n; }
+
+// Features that the hardware must have; every other bit of these registers is the machine's own
+// (APIC, MTRR, machine check, topology, the hypervisor's presence).
+struct HardwareFeatures {
+  std::uint32_t leaf;
+  std::uint32_t CpuidRegisters::*ours;
+  __u32 kvm_cpuid_entry2::*hosts;
+  std::uint32_t machines;  // bits that are not the hardware's
+};
+constexpr HardwareFeatures kFeatures[] = {
+    {1, &CpuidRegisters::ecx, &kvm_cpuid_entry2::ecx, bit(21) | bit(24) | bit(31)},
+    {1, &CpuidRegisters::edx, &kvm_cpuid_entry2::edx,
+     bit(5) | bit(7) | bit(9) | bit(12) | bit(14) | bit(16) | bit(28)},
+    {7, &CpuidRegisters::ebx, &kvm_cpuid_entry2::ebx, bit(1)},
+    {7, &CpuidRegisters::ecx, &kvm_cpuid_entry2::ecx, 0},
+    {7, &CpuidRegisters::edx, &kvm_cpuid_entry2::edx, bit(29)},
+    {0x8000'0001, &CpuidRegisters::ecx, &kvm_cpuid_entry2::ecx, 0},
+    {0x8000'0001, &CpuidRegisters::edx, &kvm_cpuid_entry2::edx, 0},
+};
+
+void mask(std::uint32_t leaf, CpuidRegisters& registers) {
+  const kvm_cpuid_entry2* const offered = host().leaf(leaf);
+  for (const HardwareFeatures& row : kFeatures) {
+    if (row.leaf != leaf) continue;
+    const std::uint32_t host_bits = offered == nullptr ? 0 : offered->*row.hosts;
+    registers.*row.ours &= host_bits | row.machines;
+  }
+}
+
+// Every leaf that is not all zero, and how many of its subleaves are told apart.
+struct Leaves {
+  std::uint32_t first, last, subleaves;  // 0: ECX does not matter
+};
+constexpr Leaves kLeaves[] = {{0, 3, 0},   {4, 4, 5},     {5, 6, 0},
+                              {7, 7, 1},   {8, 0xa, 0},   {0xb, 0xb, 3},
+                              {0xc, 0x16, 0}, {0x4000'0000, 0x4000'0001, 0},
+                              {0x8000'0000, 0x8000'0008, 0}};
+
+std::uint32_t physical_bits() {
+  const kvm_cpuid_entry2* const sizes = host().leaf(0x8000'0008);
+  const std::uint32_t host_bits = sizes == nullptr ? 36 : sizes->eax & 0xff;
+  return std::min(host_bits, kCpuidPhysicalBits);
+}
+
+}  // namespace
+
+void KvmVcpu::set_cpuid() {
+  const CpuidSubject subject{wiring_.index, wiring_.count, tsc_hz_, true, physical_bits()};
+  CpuidTable table;
+  const auto entry = [&](std::uint32_t leaf, std::uint32_t sub, std::uint32_t flags) {
+    CpuidRegisters r = cpuid_policy(subject, leaf, sub);
+    mask(leaf, r);
+    kvm_cpuid_entry2& out = table.entries[table.count++];
+    out.function = leaf;
+    out.index = sub;
+    out.flags = flags;
+    out.eax = r.eax;
+    out.ebx = r.ebx;
+    out.ecx = r.ecx;
+    out.edx = r.edx;
+  };
+  for (const Leaves& leaves : kLeaves)
+    for (std::uint32_t leaf = leaves.first; leaf <= leaves.last; ++leaf) {
+      if (leaves.subleaves == 0) entry(leaf, 0, 0);
+      for (std::uint32_t sub = 0; sub < leaves.subleaves; ++sub)
+        entry(leaf, sub, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
+    }
+  must(vcpu_.call(kSetCpuid2, &table), "KVM_SET_CPUID2");
+}
+
+std::optional<Exit> KvmVcpu::answer() {
+  switch (run_->exit_reason) {
+    case KVM_EXIT_IO: answer_port(); return std::nullopt;
+    case KVM_EXIT_MMIO: answer_memory(); return std::nullopt;
+    case KVM_EXIT_X86_RDMSR: answer_rdmsr(); return std::nullopt;
+    case KVM_EXIT_X86_WRMSR: answer_wrmsr(); return std::nullopt;
+    case KVM_EXIT_HLT:
+      add(count_.halts);
+      kept_.activity = Activity::kHalted;
+      return std::nullopt;  // the look at the signals decides whether it sleeps
+    case KVM_EXIT_SHUTDOWN:
+    case KVM_EXIT_SYSTEM_EVENT:
+      kept_.activity = Activity::kShutdown;
+      return Exit::kTripleFault;
+    case KVM_EXIT_INTR:
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+    case KVM_EXIT_SET_TPR:
+    case KVM_EXIT_DEBUG:
+      return std::nullopt;
+    // Emulation failed, entry failed, or an exit that nothing of ours asked for: what the
+    // instruction does is the interpreter's to say.
+    default: run_one_in_software(); return std::nullopt;
+  }
+}
+
+void KvmVcpu::answer_port() {
+  const auto io = run_->io;
+  auto* data = reinterpret_cast<std::uint8_t*>(run_) + io.data_offset;
+  add(count_.port_accesses, io.count);
+  access_open_ = true;
+  for (std::uint32_t i = 0; i < io.count; ++i, data += io.size) {
+    std::uint32_t value = 0;
+    if (io.direction == KVM_EXIT_IO_IN) {
+      value = platform_.in(wiring_.index, io.port, io.size);
+      std::memcpy(data, &value, io.size);
+    } else {
+      std::memcpy(&value, data, io.size);
+      platform_.out(wiring_.index, io.port, io.size, value);
+    }
+  }
+}
+
+void KvmVcpu::answer_memory() {
+  auto& access = run_->mmio;
+  const unsigned size = std::min<unsigned>(access.len, 8);
+  std::uint64_t value = 0;
+  add(count_.mmio_accesses);
+  access_open_ = true;
+  if (access.is_write != 0) {
+    std::memcpy(&value, access.data, size);
+    platform_.write(wiring_.index, Gpa{access.phys_addr}, size, value);
+  } else {
+    value = platform_.read(wiring_.index, Gpa{access.phys_addr}, size);
+    std::memcpy(access.data, &value, sizeof value);
+  }
+}
+
+void KvmVcpu::answer_rdmsr() {
+  access_open_ = true;
+  const auto value = read_msr(run_->msr.index);
+  run_->msr.error = value ? 0 : 1;
+  run_->msr.data = value.value_or(0);
+}
+
+void KvmVcpu::answer_wrmsr() {
+  access_open_ = true;
+  run_->msr.error = write_msr(run_->msr.index, run_->msr.data) ? 0 : 1;
+}
+
+std::optional<std::uint64_t> KvmVcpu::read_msr(std::uint32_t index) {
+  // The platform's deadline is in terms of its own counter; the guest's is of another frequency.
+  if (index == kMsrTscDeadline) {
+    const auto armed = platform_.read_apic_msr(wiring_.index, index);
+    if (armed && *armed != 0 && *armed == platform_deadline_) return deadline_;
+    return armed;
+  }
+  if (is_apic_msr(index)) return platform_.read_apic_msr(wiring_.index, index);
+  if (index == kMsrTsc) return guest_tsc();
+  if (index == kMsrTscAdjust) return kept_.tsc_adjust;
+  auto kept = read_kept_msr(kept_, index);
+  // What the hardware is immune to, only it can say.
+  if (kept && index == kMsrArchCapabilities) *kept &= host().arch_capabilities;
+  if (kept) return kept;
+  if (platform_.ignore_unknown_msrs()) return 0;
+  return std::nullopt;
+}
+
+bool KvmVcpu::write_msr(std::uint32_t index, std::uint64_t value) {
+  if (is_apic_msr(index)) return write_apic_msr(index, value);
+  if (index == kMsrTsc || index == kMsrTscAdjust) {
+    kept_.tsc_adjust = index == kMsrTscAdjust ? value : value - (host_tsc() + tsc_offset_);
+    tsc_round_ = ~0ull;
+    sync_tsc();
+    return true;
+  }
+  const MsrWrite kept = write_kept_msr(kept_, index, value);
+  if (kept == MsrWrite::kDone) pass_on(index, value);
+  if (kept != MsrWrite::kUnknown) return kept == MsrWrite::kDone;
+  return platform_.ignore_unknown_msrs();
+}
+
+// A register of the hardware's whose new value we had to look at.
+void KvmVcpu::pass_on(std::uint32_t index, std::uint64_t value) {
+  const auto is = [index](const HardwareMsr& msr) { return msr.index == index; };
+  if (std::none_of(std::begin(kHardwareMsrs), std::end(kHardwareMsrs), is)) return;
+  if (!host().has_msr(index)) return;
+  MsrTable table;
+  table.count = 1;
+  table.entries[0] = {index, 0, value};
+  if (vcpu_.call(kSetMsrs, &table) != 1) must(-1, "KVM_SET_MSRS");
+}
+
+bool KvmVcpu::write_apic_msr(std::uint32_t index, std::uint64_t value) {
+  if (index == kMsrTscDeadline && value != 0) {
+    const std::uint64_t now = guest_tsc(), there = platform_.tsc();
+    const auto ahead = static_cast<std::int64_t>(value - now);
+    const std::uint64_t wait =
+        ahead <= 0 ? 0 : scale(static_cast<std::uint64_t>(ahead), platform_.tsc_frequency(), tsc_hz_);
+    deadline_ = value;
+    // Never 0, which would disarm; past the end of the counter is never.
+    value = there + wait < there ? ~0ull : std::max<std::uint64_t>(there + wait, 1);
+    platform_deadline_ = value;
+  }
+  if (!platform_.write_apic_msr(wiring_.index, index, value)) return false;
+  if (index == kMsrApicBase) {
+    kvm_sregs system{};
+    must(vcpu_.call(KVM_GET_SREGS, &system), "KVM_GET_SREGS");
+    set_apic_base(system);
+    must(vcpu_.call(KVM_SET_SREGS, &system), "KVM_SET_SREGS");
+  }
+  return true;
+}
+
+void KvmVcpu::run_one_in_software() {
+  VcpuSignals nobodys;
+  VcpuWiring wiring{wiring_.index, wiring_.count, platform_, nobodys, {}};
+  wiring.ignore_unknown_msrs = wiring_.ignore_unknown_msrs;
+  // A new one each time: code that the hardware changed since would be stale in a kept one.
+  softcpu::Cpu cpu{wiring, machine_.memory()};
+  cpu.set_state(state());
+  cpu.run_one();
+  set_state(cpu.state());
+  add(count_.instructions);
+}
+
+}  // namespace hv::kvm

@@ -1,0 +1,49 @@
+// A VM of KVM's: memory slots over the guest mapping, no interrupt controller of the kernel's, and
+// the time-stamp counter that its vCPUs share.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "accel/accelerator.h"
+#include "accel/kvm/api.h"
+
+namespace hv::kvm {
+
+class KvmMachine final : public Machine {
+ public:
+  // nullptr and `error`, a sentence.
+  static std::unique_ptr<KvmMachine> create(GuestMemory& memory, std::string& error);
+
+  std::unique_ptr<Vcpu> create_vcpu(const VcpuWiring& wiring) override;
+
+  const Handle& vm() const { return vm_; }
+  GuestMemory& memory() const { return memory_; }
+  std::size_t run_length() const { return run_length_; }
+
+  // What the guest's counter is ahead of the host's, in this round of the guest's clock: the vCPU
+  // that asks first decides for all. `hz` is the counter's frequency in the guest.
+  std::uint64_t tsc_offset(Platform& platform, std::uint64_t hz);
+
+ private:
+  KvmMachine(GuestMemory& memory, Handle vm) : memory_{memory}, vm_{std::move(vm)} {}
+  std::string configure();
+  bool map(std::uint32_t slot, Gpa at, std::uint64_t size);
+  bool enable(std::uint32_t capability, std::uint64_t argument);
+  bool divert_msrs();
+
+  GuestMemory& memory_;
+  const Handle vm_;
+  std::size_t run_length_ = 0;
+  std::mutex mutex_;
+  std::uint64_t round_ = ~0ull, offset_ = 0;
+};
+
+// The host's time-stamp counter.
+std::uint64_t host_tsc();
+// value * to / from without overflow.
+std::uint64_t scale(std::uint64_t value, std::uint64_t to, std::uint64_t from);
+
+}  // namespace hv::kvm

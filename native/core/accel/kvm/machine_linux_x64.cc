@@ -1,0 +1,134 @@
+#include "accel/kvm/machine.h"
+
+#include <x86intrin.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "accel/kvm/state.h"
+#include "accel/kvm/vcpu.h"
+#include "accel/msr_policy.h"
+
+namespace hv::kvm {
+namespace {
+
+// Three pages for a TSS and one of page tables, which VMX without unrestricted guests needs
+// somewhere (api.rst, KVM_SET_TSS_ADDR): below the flash of a PC, where nothing of ours is.
+constexpr unsigned long kTssAt = 0xfeff'd000;
+constexpr std::uint64_t kIdentityMapAt = 0xfeff'c000;
+
+// The MSRs that the guest reaches without us; every other one is answered from our own tables.
+struct Passed {
+  std::uint32_t index;
+  bool write;
+};
+constexpr Passed kAlwaysPassed[] = {
+    {kMsrEfer, true}, {kMsrFsBase, true}, {kMsrGsBase, true}, {kMsrTsc, false}};
+
+// Two ranges hold them all: [0, 0x2000) and [0xc0000000, 0xc0002000).
+constexpr std::uint32_t kRangeLength = 0x2000;
+constexpr std::uint32_t kBases[] = {0, 0xc000'0000};
+using Bitmap = std::array<std::uint8_t, kRangeLength / 8>;
+struct Bitmaps {
+  Bitmap read[2]{}, write[2]{};
+
+  void pass(std::uint32_t index, bool writes) {
+    const unsigned range = index >= kBases[1] ? 1 : 0;
+    const std::uint32_t at = index - kBases[range];
+    const auto bit = static_cast<std::uint8_t>(1u << (at & 7));
+    read[range][at / 8] |= bit;
+    if (writes) write[range][at / 8] |= bit;
+  }
+};
+
+}  // namespace
+
+std::uint64_t host_tsc() { return __rdtsc(); }
+
+std::uint64_t scale(std::uint64_t value, std::uint64_t to, std::uint64_t from) {
+  return static_cast<std::uint64_t>(static_cast<unsigned __int128>(value) * to / from);
+}
+
+std::unique_ptr<KvmMachine> KvmMachine::create(GuestMemory& memory, std::string& error) {
+  Handle vm;
+  do vm = Handle{host().device.call(KVM_CREATE_VM)};
+  while (!vm && errno == EINTR);
+  if (!vm) {
+    error = std::string{"KVM_CREATE_VM: "} + std::strerror(errno);
+    return nullptr;
+  }
+  std::unique_ptr<KvmMachine> machine{new KvmMachine{memory, std::move(vm)}};
+  error = machine->configure();
+  if (!error.empty()) return nullptr;
+  return machine;
+}
+
+std::string KvmMachine::configure() {
+  const auto failed = [](const char* what) { return std::string{what} + ": " + std::strerror(errno); };
+  const int length = host().device.call(KVM_GET_VCPU_MMAP_SIZE);
+  if (length <= 0) return failed("KVM_GET_VCPU_MMAP_SIZE");
+  run_length_ = static_cast<std::size_t>(length);
+  (void)vm_.call(KVM_SET_TSS_ADDR, kTssAt);  // refused on AMD by some kernels, and not needed there
+  std::uint64_t identity = kIdentityMapAt;
+  (void)vm_.call(KVM_SET_IDENTITY_MAP_ADDR, &identity);
+  if (!map(0, Gpa{0}, memory_.low_size()) || !map(1, Gpa{kHighBase}, memory_.high_size()))
+    return failed("KVM_SET_USER_MEMORY_REGION");
+  // What the kernel's emulator does not know is our interpreter's to run, at every privilege.
+  (void)enable(KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
+  if (!divert_msrs()) return failed("KVM_X86_SET_MSR_FILTER");
+  return {};
+}
+
+bool KvmMachine::map(std::uint32_t slot, Gpa at, std::uint64_t size) {
+  if (size == 0) return true;
+  kvm_userspace_memory_region region{};
+  region.slot = slot;
+  region.guest_phys_addr = raw(at);
+  region.memory_size = size;
+  region.userspace_addr = reinterpret_cast<std::uint64_t>(memory_.host(at));
+  return vm_.call(KVM_SET_USER_MEMORY_REGION, &region) == 0;
+}
+
+bool KvmMachine::enable(std::uint32_t capability, std::uint64_t argument) {
+  kvm_enable_cap wanted{};
+  wanted.cap = capability;
+  wanted.args[0] = argument;
+  return vm_.call(KVM_ENABLE_CAP, &wanted) == 0;
+}
+
+bool KvmMachine::divert_msrs() {
+  constexpr std::uint64_t kReasons =
+      KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER;
+  if (!enable(KVM_CAP_X86_USER_SPACE_MSR, kReasons)) return false;
+  Bitmaps bitmaps;
+  for (const Passed& msr : kAlwaysPassed) bitmaps.pass(msr.index, msr.write);
+  for (const HardwareMsr& msr : kHardwareMsrs)
+    if (host().has_msr(msr.index)) bitmaps.pass(msr.index, msr.passes_writes);
+  kvm_msr_filter filter{};
+  filter.flags = KVM_MSR_FILTER_DEFAULT_DENY;
+  unsigned n = 0;
+  for (unsigned range = 0; range < 2; ++range) {
+    filter.ranges[n++] = {KVM_MSR_FILTER_READ, kRangeLength, kBases[range],
+                          bitmaps.read[range].data()};
+    filter.ranges[n++] = {KVM_MSR_FILTER_WRITE, kRangeLength, kBases[range],
+                          bitmaps.write[range].data()};
+  }
+  return vm_.call(KVM_X86_SET_MSR_FILTER, &filter) == 0;
+}
+
+std::unique_ptr<Vcpu> KvmMachine::create_vcpu(const VcpuWiring& wiring) {
+  return std::make_unique<KvmVcpu>(*this, wiring);
+}
+
+std::uint64_t KvmMachine::tsc_offset(Platform& platform, std::uint64_t hz) {
+  std::scoped_lock hold{mutex_};
+  const std::uint64_t round = platform.clock_rounds();
+  if (round != round_) {
+    round_ = round;
+    offset_ = scale(platform.tsc(), hz, platform.tsc_frequency()) - host_tsc();
+  }
+  return offset_;
+}
+
+}  // namespace hv::kvm

@@ -1,0 +1,92 @@
+#include "accel/speed.h"
+
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+namespace hv {
+namespace {
+
+// What the loop never meets.
+class NoPlatform final : public Platform {
+ public:
+  std::uint32_t in(VcpuIndex, std::uint16_t, unsigned) override { return ~0u; }
+  void out(VcpuIndex, std::uint16_t, unsigned, std::uint32_t) override {}
+  std::uint64_t read(VcpuIndex, Gpa, unsigned) override { return ~0ull; }
+  void write(VcpuIndex, Gpa, unsigned, std::uint64_t) override {}
+  std::optional<std::uint64_t> read_apic_msr(VcpuIndex, std::uint32_t) override { return {}; }
+  bool write_apic_msr(VcpuIndex, std::uint32_t, std::uint64_t) override { return false; }
+  std::uint8_t cr8(VcpuIndex) override { return 0; }
+  void set_cr8(VcpuIndex, std::uint8_t) override {}
+  std::optional<std::uint8_t> acknowledge_interrupt(VcpuIndex) override { return {}; }
+  std::uint64_t tsc() override { return 1; }
+  std::uint64_t tsc_frequency() const override { return 1'000'000'000; }
+  std::uint64_t a20_mask() const override { return ~0ull; }
+  void spin_hint(VcpuIndex) override {}
+};
+
+constexpr std::uint64_t kCodeAt = 0x1000;
+//   again: add eax, ecx ; mov [0x2000], eax ; dec ecx ; jnz again ; hlt
+constexpr std::array<std::uint8_t, 11> kLoop = {0x01, 0xc8, 0xa3, 0x00, 0x20, 0x00,
+                                                0x00, 0x49, 0x75, 0xf6, 0xf4};
+constexpr double kInstructionsATurn = 4;
+
+CpuState flat_at_loop(std::uint32_t turns) {
+  CpuState s = reset_state(true);
+  s.segments.fill({.base = 0, .limit = 0xffff'ffff, .access = 0xc093, .selector = 0x10});
+  s.segments[kCs] = {.base = 0, .limit = 0xffff'ffff, .access = 0xc09b, .selector = 0x08};
+  s.cr0 = 0x11;  // PE, ET
+  s.fpu = FpuState{};
+  s.gpr[1] = turns;
+  s.rip = kCodeAt;
+  return s;
+}
+
+// A loop of this many turns to its end, in nanoseconds.
+std::optional<double> run(Vcpu& vcpu, std::uint32_t turns) {
+  vcpu.set_state(flat_at_loop(turns));
+  const auto before = std::chrono::steady_clock::now();
+  const Exit exit = vcpu.run();
+  const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - before;
+  if (exit != Exit::kHalted) return std::nullopt;
+  return took.count();
+}
+
+// Longer loops until one is long enough to be timed; the first only warms up.
+std::optional<double> time_loop(Vcpu& vcpu) {
+  constexpr double kLongEnough = 1e6;
+  constexpr std::uint32_t kShortest = 250, kLongest = 1u << 20;
+  if (!run(vcpu, kShortest)) return std::nullopt;
+  for (std::uint32_t turns = kShortest;; turns *= 4) {
+    const auto took = run(vcpu, turns);
+    if (!took) return std::nullopt;
+    if (*took >= kLongEnough || turns >= kLongest) return *took / (turns * kInstructionsATurn);
+  }
+}
+
+std::optional<double> time_on_this_thread(const Accelerator& accelerator) {
+  std::string error;
+  const auto memory = GuestMemory::create(16 * kPageSize, error);
+  if (memory == nullptr) return std::nullopt;
+  std::memcpy(memory->host(Gpa{kCodeAt}), kLoop.data(), kLoop.size());
+  const auto machine = accelerator.create_machine(*memory);
+  if (machine == nullptr) return std::nullopt;
+  NoPlatform platform;
+  VcpuSignals signals;
+  VcpuSignals* const all[] = {&signals};
+  const auto vcpu = machine->create_vcpu({0, 1, platform, signals, all});
+  return time_loop(*vcpu);
+}
+
+}  // namespace
+
+// On a thread of its own: a vCPU belongs to the thread that made it, and may change what that
+// thread blocks.
+std::optional<double> time_instruction(const Accelerator& accelerator) {
+  std::optional<double> took;
+  std::thread{[&] { took = time_on_this_thread(accelerator); }}.join();
+  return took;
+}
+
+}  // namespace hv
