@@ -1,4 +1,4 @@
-// The whole native half through the addon, with small guest programs on the software CPU.
+// The whole native half through the addon, with small guest programs.
 import { afterEach, describe, expect, test } from "vitest";
 import { acceleratorInfo, automaticAccelerator, createMachine } from "./index.js";
 import type { InterruptLine, Machine, MachineEvent, MachineOptions, Range } from "./types.js";
@@ -41,6 +41,11 @@ async function runToHalt(machine: Machine): Promise<void> {
   await machine.pause();
 }
 
+/** The accelerators that can run here; the others' reasons are in acceleratorInfo(). */
+const usable = acceleratorInfo()
+  .filter((accelerator) => accelerator.usable)
+  .map(({ name }) => name as MachineOptions["accelerator"]);
+
 const gpr = (machine: Machine, index: number): number =>
   Number((machine.vcpu(0).state as { gpr: (number | string)[] }).gpr[index]);
 
@@ -77,6 +82,54 @@ describe("accelerators", () => {
           `accelerator ${name}: ${reason}`,
         );
     expect(() => machineWith({ accelerator: "magic" as "soft" })).toThrow(/no accelerator/);
+  });
+});
+
+describe.each(usable)("on %s", (accelerator) => {
+  const BASE = 0x80;
+
+  /** Reads and writes as the device saw them; what it answers is its count of accesses. */
+  function recorded(machine: Machine): unknown[][] {
+    const seen: unknown[][] = [];
+    machine.bus.map(
+      { name: "device", space: "pio", base: BASE, length: 4 },
+      {
+        read: (offset, size) => seen.push(["read", offset, size]),
+        write(offset, size, value) {
+          seen.push(["write", offset, size, value]);
+        },
+      },
+    );
+    return seen;
+  }
+
+  test("a guest's accesses reach a device in TypeScript, and its answers the guest", async () => {
+    const machine = machineWith({ accelerator });
+    expect(machine.accelerator.name).toBe(accelerator);
+    const seen = recorded(machine);
+    load(machine, [CLI, ...movAl(0x5a), ...outAl(BASE + 1), ...inAl(BASE + 2), HLT]);
+    await runToHalt(machine);
+    expect(seen).toEqual([
+      ["write", 1, 1, 0x5a],
+      ["read", 2, 1],
+    ]);
+    expect(gpr(machine, 0) & 0xff).toBe(2);
+  });
+
+  test.each(usable)("a VM paused here resumes on %s", async (other) => {
+    const [from, to] = [machineWith({ accelerator }), machineWith({ accelerator: other })];
+    load(from, [STI, ...LOOP_FOREVER], { gpr: Array.from({ length: 16 }, (_, i) => i * 0x1111) });
+    from.start();
+    await from.pause();
+    const saved = from.save();
+    to.memory.write(0x1000, Uint8Array.from([STI, ...LOOP_FOREVER]));
+    to.restore(saved);
+    expect(to.save()).toEqual(saved);
+    to.start();
+    await to.pause();
+    expect([0, 5, 15].map((index) => gpr(to, index))).toEqual([0, 0x5555, 0xffff]);
+    const { rip } = to.vcpu(0).state as { rip: number };
+    expect([0x1000, 0x1001]).toContain(rip); // before or behind the STI
   });
 });
 
@@ -421,7 +474,9 @@ describe("lifecycle and state", () => {
     await Promise.all([machine.pause(), machine.pause()]);
     await machine.pause();
     expect(() => machine.vcpu(1)).toThrow();
-    expect(() => machine.setVcpu(0, { version: machine.vcpu(0).version, state: {} })).toThrow(/cpu\./);
+    expect(() => machine.setVcpu(0, { version: machine.vcpu(0).version, state: {} })).toThrow(
+      /cpu\./,
+    );
     machine.resume();
     expect(() => machine.resume()).toThrow(/running/);
     await machine.destroy();
