@@ -96,8 +96,10 @@ bool Cpu::guard_code(std::uint64_t physical, std::uint64_t length, CodePage& pag
   return (page.lines.load(std::memory_order_seq_cst) & lines) == lines;
 }
 
-// Brings a block up to date with its pages, or says that its bytes have changed.
+// Brings a block up to date with its pages, or says that its bytes have changed: then it stays
+// provisional, as entries of the jump cache may still lead to it from other linear addresses.
 bool Cpu::revalidate(Block& block) {
+  block.provisional = true;
   const std::uint64_t first = block.page2 != nullptr ? block.first_part : block.bytes;
   const std::uint8_t* const copy = block.copy();
   bool quiet = guard_code(block.physical, first, *block.page, block.version, block.epoch);
@@ -160,7 +162,7 @@ Block* Cpu::keep(const Block& block, std::span<const Insn> insns,
                  std::span<const std::uint8_t> bytes) {
   add_count(count.blocks_decoded);
   Block* const kept = blocks->insert(block, insns, bytes);
-  if (!revalidate(*kept)) kept->provisional = true;
+  revalidate(*kept);
   return kept;
 }
 

@@ -53,6 +53,22 @@ TEST(a_store_into_the_running_block_takes_effect_at_once) {
   EXPECT_EQ(s.instructions, 4u);
 }
 
+TEST(a_store_is_seen_through_every_mapping_of_the_code) {
+  TestMachine m;
+  m.enter_long64();
+  constexpr std::uint64_t kFunction = TestMachine::kCode + 0x800;
+  m.put64(TestMachine::kPml4 + 8, m.get64(TestMachine::kPml4));  // 512 GiB up, all once more
+  m.put(kFunction, {0xb8, 0x11, 0, 0, 0, 0xc3});                 // MOV EAX, 0x11; RET
+  const auto byte = [](unsigned n) { return static_cast<std::uint8_t>(kFunction >> (8 * n)); };
+  // MOV RBX, the other mapping; CALL RBX; MOV BYTE [kFunction + 1], 0x42; MOV ECX, kFunction;
+  // CALL RCX; CALL RBX
+  const CpuState s = m.execute({0x48, 0xbb, byte(0), byte(1), byte(2), 0, 0x80, 0, 0, 0, 0xff, 0xd3,
+                                0xc6, 0x04, 0x25, byte(0) | 1, byte(1), byte(2), 0, 0x42,
+                                0xb9, byte(0), byte(1), byte(2), 0, 0xff, 0xd1, 0xff, 0xd3});
+  EXPECT_EQ(m.vector(), -1);
+  EXPECT_EQ(s.gpr[kRax], 0x42u);
+}
+
 TEST(a_loop_that_rewrites_itself) {
   TestMachine m;
   m.enter_long64();
