@@ -38,6 +38,7 @@ export const VmStatusView = closed({
   /** The signal that ended the process, where one did and the daemon saw it. */
   signal: Type.Optional(Type.String()),
   detail: Type.Optional(Type.String()),
+  fullDisks: Type.Optional(Type.Array(Type.String())),
   resets: count,
   pid: Type.Optional(count),
 });

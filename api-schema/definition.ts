@@ -80,8 +80,46 @@ const PciUart = closed({
   /** Nothing is plugged in where it is absent: no member of a union can have defaults (ajv). */
   serial: Type.Optional(closed({ backend: literals(serialBackends), ...cable })),
 });
+const SectorSize = Type.Integer({ minimum: 512, maximum: 65536 });
+
+/** A disk on a raw image, or on a block device of the host. */
+const VirtioBlkDevice = closed({
+  slot: PciSlot,
+  type: Type.Literal("virtio-blk"),
+  path: HostPath,
+  readOnly: Type.Optional(Type.Boolean()),
+  /** Every write is on the medium before the guest hears of its end. */
+  sync: Type.Optional(Type.Boolean()),
+  /** 512 where absent. */
+  logicalSector: Type.Optional(SectorSize),
+  /** The logical one where absent. */
+  physicalSector: Type.Optional(SectorSize),
+  /** Where absent, of the path: the same in every run. */
+  serial: Type.Optional(Type.String({ pattern: "^[\\x20-\\x7e]{0,20}$" })),
+  /** 1 where absent. */
+  queues: Type.Optional(Type.Integer({ minimum: 1, maximum: 64 })),
+});
+const VirtioRndDevice = closed({
+  slot: PciSlot,
+  type: Type.Literal("virtio-rnd"),
+  /** Bytes a second; as fast as the host can where absent. */
+  rate: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 30 })),
+});
+/** A console of one port. */
+const VirtioConsoleDevice = closed({
+  slot: PciSlot,
+  type: Type.Literal("virtio-console"),
+  serial: Type.Optional(closed({ backend: literals(serialBackends), ...cable })),
+});
+
 /** Told apart by `type`: each has the options of its own type and no others. */
-export const PciDevice = Type.Union([Bridge, PciUart]);
+export const PciDevice = Type.Union([
+  Bridge,
+  PciUart,
+  VirtioBlkDevice,
+  VirtioRndDevice,
+  VirtioConsoleDevice,
+]);
 
 export const Serial = closed(
   { com1: serialPort("console"), com2: serialPort("none") },
@@ -131,6 +169,8 @@ export const VmDefinition = closed(
     /** The LPC device with latches, interrupt lines and exit-only memory for conformance guests. */
     testdev: Type.Boolean({ default: false }),
     firmware: Firmware,
+    /** False: virtio devices have one MSI message or INTx, no MSI-X (-W). */
+    virtioMsix: Type.Boolean({ default: true }),
     /** Seconds between the power button and the stop that follows. */
     shutdownTimeout: Type.Integer({ minimum: 1, maximum: 86400, default: 60 }),
     labels: Type.Record(
@@ -146,6 +186,7 @@ export type VmDefinition = Static<typeof VmDefinition>;
 export type LinuxBoot = Static<typeof LinuxBoot>;
 export type MultibootBoot = Static<typeof MultibootBoot>;
 export type PciDevice = Static<typeof PciDevice>;
+export type VirtioBlkDevice = Static<typeof VirtioBlkDevice>;
 export type SerialPort = VmDefinition["serial"]["com1"];
 export type Serial = Static<typeof Serial>;
 export type Firmware = Static<typeof Firmware>;

@@ -51,6 +51,10 @@ const SPECS = {
   SERIAL_BACKEND_FAILED: { http: 422, text: "%s: the backend %s failed: %s" },
   FIRMWARE_TABLES_TOO_LARGE: { http: 422, text: "the %s tables need %s bytes, there are %s" },
 
+  // Disks.
+  IMAGE_UNUSABLE: { http: 422, text: "the disk image %s cannot be used: %s" },
+  IMAGE_LOCKED: { http: 409, text: "the disk image %s is in use by another VM" },
+
   // Images.
   FILE_UNREADABLE: { http: 422, text: "%s cannot be read: %s" },
   FILE_CHANGED: { http: 422, text: "%s changed while it was read" },

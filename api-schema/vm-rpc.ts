@@ -49,6 +49,8 @@ export const VmStatus = closed({
   exitStatus: Type.Optional(Type.Integer({ minimum: 0, maximum: 255 })),
   /** Why, in words, where there is more to say than the reason. */
   detail: Type.Optional(Type.String()),
+  /** Disks whose writes wait for room on the host; they go on by themselves. */
+  fullDisks: Type.Optional(Type.Array(Type.String())),
   /** Resets that the guest or a client made since the start. */
   resets: count,
 });

@@ -25,8 +25,8 @@ export interface Received {
 
 /** Each throws an Error like Node's own (code, errno, syscall) for what is not said below. */
 export interface HostFacilities {
-  /** An exclusive flock() that does not wait; false where another open file holds it. */
-  lockFile(fd: number): boolean;
+  /** A flock() that does not wait, exclusive unless `shared`; false where another open file's is in the way. */
+  lockFile(fd: number, shared?: boolean): boolean;
   unlockFile(fd: number): void;
   /** Who is on the other end of a connected Unix socket. */
   peerCredentials(fd: number): PeerCredentials;

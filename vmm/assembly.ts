@@ -6,6 +6,7 @@ import { DebugExit } from "../devices/debugexit/model.js";
 import { DeviceSet } from "../devices/device.js";
 import { hostBridge } from "../devices/hostbridge/model.js";
 import { I8042Device } from "../devices/i8042/adapter.js";
+import { limitedLog } from "../devices/log.js";
 import { lpcBridge } from "../devices/lpc/model.js";
 import { IO_WINDOW } from "../devices/pci/address-map.js";
 import { PciBus } from "../devices/pci/bus.js";
@@ -18,10 +19,12 @@ import { NoneBackend } from "../devices/serial/backend.js";
 import { TestDevice } from "../devices/testdev/model.js";
 import { COM1, COM2, Uart } from "../devices/uart/adapter.js";
 import type { Machine } from "../native/types.js";
+import type { OpenDisks } from "./disks.js";
 import type { FirmwareConfig } from "./firmware/index.js";
 import type { Assembled, GuestRequests } from "./machine.js";
 import type { SerialPorts } from "./process/serial.js";
 import { lpcSlotOf, type PlacedDevice } from "./slots.js";
+import { virtioDevice } from "./virtio.js";
 
 const pinOf = (pin: number): IntxPin => ((pin & 3) + 1) as IntxPin;
 
@@ -36,6 +39,7 @@ export interface AssemblyInput {
   readonly placed: readonly PlacedDevice[];
   readonly machine: Machine;
   readonly serial: Omit<SerialPorts, "console">;
+  readonly disks: OpenDisks;
   readonly requests: GuestRequests;
 }
 
@@ -49,12 +53,9 @@ export function assemble(input: AssemblyInput): Assembled {
   const resetControl = devices.add(new ResetControl({ resetRequested }));
   const ioFrom = IO_WINDOW.base + (definition.testdev ? TESTDEV_PORTS : 0);
   const pci = devices.add(new PciBus(machine, { resetControl, ioFrom }));
-  for (const [index, placedDevice] of placed.entries()) {
-    const { bus, slot, function: fn } = placedDevice.address;
-    const device = pciDevice(placedDevice, index, pci.router, input);
-    pci.add({ bus, slot, fn }, device instanceof PciFunction ? device : device.pciFunction);
-    devices.add(device);
-  }
+  const virtio = { ...input, pci, log: limitedLog(tell) };
+  for (const [index, one] of placed.entries())
+    devices.add(virtioDevice(one, virtio) ?? plainDevice(one, index, pci, input));
   const pm = devices.add(new AcpiPmDevice(machine, { powerOff: () => requests.powerOff() }));
   const setA20 = (open: boolean): void => machine.setA20(open);
   devices.add(new I8042Device(machine, { setA20, resetRequested }));
@@ -67,6 +68,21 @@ export function assemble(input: AssemblyInput): Assembled {
       return pm.acpiEnabled;
     },
   };
+}
+
+const tell = (text: string): void => void process.stderr.write(`${text}\n`);
+
+/** On the bus, as virtio devices are when they have been made. */
+function plainDevice(
+  placed: PlacedDevice,
+  index: number,
+  pci: PciBus,
+  input: AssemblyInput,
+): PciFunction | PciUart {
+  const { bus, slot, function: fn } = placed.address;
+  const device = pciDevice(placed, index, pci.router, input);
+  pci.add({ bus, slot, fn }, device instanceof PciFunction ? device : device.pciFunction);
+  return device;
 }
 
 function pciDevice(
@@ -85,6 +101,8 @@ function pciDevice(
       const backend = serial.pci.get(device.slot) ?? new NoneBackend();
       return new PciUart(machine, { name: `uart${index}`, backend });
     }
+    default:
+      throw new Error(`no such PCI device: ${device.type}`);
   }
 }
 

@@ -4,6 +4,7 @@ import type { VmDefinition } from "../api-schema/definition.js";
 import { reasonOf, VmError } from "../api-schema/errors.js";
 import type { Machine, MachineOptions } from "../native/types.js";
 import { assemble, routing } from "./assembly.js";
+import { type LockFile, OpenDisks } from "./disks.js";
 import { type FirmwareTables, firmwareTables } from "./firmware/index.js";
 import { lowMemoryOf, pciMem64For } from "./layout.js";
 import { type BootImages, openImages } from "./loaders/index.js";
@@ -16,6 +17,7 @@ export interface BuildOptions {
   readonly createMachine: (options: MachineOptions) => Machine;
   /** Opened once the rest of the definition has been found good. */
   readonly openSerial: () => Promise<SerialPorts>;
+  readonly lockFile: LockFile;
   readonly onReset: "restart" | "exit";
   readonly restore?: string | undefined;
 }
@@ -56,20 +58,26 @@ interface Prepared {
 
 async function finish(
   definition: VmDefinition,
-  { openSerial, onReset }: BuildOptions,
+  { openSerial, onReset, lockFile }: BuildOptions,
   { placed, firmware, images, machine, restore }: Prepared,
 ): Promise<BuiltVm> {
-  const serial = await openSerial();
-  const vm = new VirtualMachine({
-    definition,
-    machine,
-    images,
-    firmware,
-    onReset,
-    restore,
-    assemble: (requests) => assemble({ definition, placed, machine, serial, requests }),
-  });
-  return { vm, serial };
+  const disks = new OpenDisks(placed, lockFile);
+  try {
+    const serial = await openSerial();
+    const vm = new VirtualMachine({
+      definition,
+      machine,
+      images,
+      firmware,
+      onReset,
+      restore,
+      assemble: (requests) => assemble({ definition, placed, machine, serial, disks, requests }),
+    });
+    return { vm, serial };
+  } catch (error) {
+    disks.close();
+    throw error;
+  }
 }
 
 /** A serial port or one of the LPC bus's small devices without the bridge that they sit behind. */
@@ -124,6 +132,7 @@ function savedFor(definition: VmDefinition, folder: string): NonNullable<Prepare
   same("memory", saved.definition.memory, definition.memory);
   same("cpus", saved.definition.cpus, definition.cpus);
   same("devices", hardwareOf(saved.definition), hardwareOf(definition));
+  same("virtioMsix", saved.definition.virtioMsix, definition.virtioMsix);
   same("debugexit", saved.definition.debugexit, definition.debugexit);
   same("testdev", saved.definition.testdev, definition.testdev);
   same("firmware", saved.definition.firmware, definition.firmware);

@@ -45,6 +45,7 @@ async function make(options: Options = {}) {
   };
   const { vm } = await buildVm(definition, {
     createMachine: () => machine,
+    lockFile: () => true,
     openSerial: async () => ports,
     onReset: options.onReset ?? "restart",
     restore: options.restore,
@@ -322,6 +323,7 @@ describe("a definition that cannot be built", () => {
     const machine = new FakeMachine(4 * 2 ** 20);
     const built = buildVm(define(), {
       createMachine: () => machine,
+      lockFile: () => true,
       openSerial: () => Promise.reject(new Error("no port")),
       onReset: "exit",
     });
@@ -334,6 +336,7 @@ describe("a definition that cannot be built", () => {
       createMachine: () => {
         throw new Error("guest memory cannot be had");
       },
+      lockFile: () => true,
       openSerial: () => Promise.reject(new Error("not reached")),
       onReset: "exit",
     });

@@ -27,6 +27,8 @@ export interface GuestRequests {
   powerOff(): void;
   reset(): void;
   debugExit(status: number): void;
+  /** Writes to this disk wait for room on the host, or none do any more. */
+  diskFull(name: string, full: boolean): void;
 }
 
 /** The TypeScript half of the machine, made by assembly.ts. */
@@ -99,6 +101,7 @@ export class VirtualMachine {
       powerOff: () => this.#guestAsks(() => this.#end(ENDS.powerOff)),
       reset: () => this.#guestAsks(() => this.#guestReset()),
       debugExit: (status) => this.#guestAsks(() => this.#end(debugEnd(status))),
+      diskFull: (name, full) => this.#diskFull(name, full),
     });
     this.#machine.onEvent((event) => {
       if (event.kind === "halted") this.#guestAsks(() => this.#end(ENDS.halt));
@@ -146,6 +149,7 @@ export class VirtualMachine {
   pause(): Promise<VmStatus> {
     return this.#request("pause", ["running"], async () => {
       await this.#machine.pause();
+      await this.#assembled.devices.rest();
       // What the guest asked for on the way comes next in line, and finds the machine paused.
       this.#set("paused");
     });
@@ -275,6 +279,7 @@ export class VirtualMachine {
   }
 
   #run(): void {
+    this.#assembled.devices.wake();
     if (this.#everRan) this.#machine.resume();
     else this.#machine.start();
     this.#everRan = true;
@@ -321,6 +326,13 @@ export class VirtualMachine {
       this.#publish({ ...this.#status, ...ENDS.internal, detail: `${detail}; then ${second}` });
       this.#resolveEnded(this.#status);
     });
+  }
+
+  #diskFull(name: string, full: boolean): void {
+    if (isLast(this.#status.state)) return;
+    const { fullDisks = [], ...status } = this.#status;
+    const names = fullDisks.filter((one) => one !== name).concat(full ? [name] : []);
+    this.#publish(names.length === 0 ? status : { ...status, fullDisks: names });
   }
 
   #cancelShutdown(): void {

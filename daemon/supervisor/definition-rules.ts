@@ -16,12 +16,14 @@ export function checkDefinition(definition: VmDefinition): void {
       ]);
 }
 
-function hostPaths({ boot, serial }: VmDefinition): [field: string, path: string][] {
+function hostPaths({ boot, serial, devices }: VmDefinition): [field: string, path: string][] {
   const all: [string, string | undefined][] = [
     ["boot.kernel", boot.kernel],
     ["serial.com1.path", serial.com1.path],
     ["serial.com2.path", serial.com2.path],
   ];
+  for (const [index, device] of devices.entries())
+    if ("path" in device) all.push([`devices.${index}.path`, device.path]);
   if (boot.kind === "linux") all.push(["boot.initrd", boot.initrd]);
   else
     all.push(

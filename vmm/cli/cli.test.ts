@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { getopt, UsageError } from "./getopt.js";
 import {
@@ -56,6 +57,36 @@ describe("-s", () => {
     ["31,hostbridge,ignored,config", "0:31:0"],
   ])("%s is slot %s", (text, slot) => expect(parseSlotOption(text, []).slot).toBe(slot));
 
+  it("gives a disk its options, and the serial number of all that was said", () => {
+    const serial = (text: string): string => {
+      const hash = createHash("sha256").update(text).digest("hex").toUpperCase();
+      return `BHYVE-${hash.slice(0, 4)}-${hash.slice(4, 8)}-${hash.slice(8, 12)}`;
+    };
+    const disk = { slot: "0:4:0", type: "virtio-blk", path: "/d" };
+    expect(parseSlotOption("4,virtio-blk,/d", [])).toEqual({ ...disk, serial: serial("/d") });
+    expect(parseSlotOption("4,virtio-blk,/d,ro,direct,sectorsize=512/4096", [])).toEqual({
+      ...disk,
+      serial: serial("/d,ro,direct,sectorsize=512/4096"),
+      readOnly: true,
+      sync: true,
+      logicalSector: 512,
+      physicalSector: 4096,
+    });
+    expect(parseSlotOption("4,virtio-blk,/d,sectorsize=4096", [])).toMatchObject({
+      logicalSector: 4096,
+      physicalSector: 4096,
+    });
+  });
+
+  it("knows the other virtio devices", () => {
+    expect(parseSlotOption("4,virtio-rnd", [])).toEqual({ slot: "0:4:0", type: "virtio-rnd" });
+    expect(parseSlotOption("4,virtio-console,stdio", [])).toEqual({
+      slot: "0:4:0",
+      type: "virtio-console",
+      serial: { backend: "stdio" },
+    });
+  });
+
   it("gives a UART its backend", () => {
     expect(parseSlotOption("2,uart,stdio,log=/l", [])).toEqual({
       slot: "0:2:0",
@@ -78,7 +109,10 @@ describe("-s", () => {
     ["x,lpc", 'Invalid PCI slot info field "x"'],
     ["5,lpc", "pci slot 5:0 already occupied!"],
     ["2:1,nothing", 'pci slot 2:1: unknown device "nothing"'],
-    ["2,virtio-blk,disk.img", "not built yet: virtio-blk"],
+    ["2,virtio-net", "not built yet: virtio-net"],
+    ["2,virtio-blk", "pci slot 0:2:0: virtio-blk needs a path"],
+    ["2,virtio-blk,d,nocache", 'Invalid device option "nocache"'],
+    ["2,virtio-blk,d,sectorsize=x", 'Invalid device option "sectorsize=x"'],
   ])("%s is refused", (text, message) => {
     const taken = [{ slot: "0:5:0", type: "lpc" as const }];
     expect(failure(() => parseSlotOption(text, taken))).toEqual([message, 1]);
@@ -226,7 +260,6 @@ describe("the command line", () => {
     [["-b"], "not built yet: -b", 1],
     [["-g", "1234"], "not built yet: -g", 1],
     [["-M"], "not built yet: -M", 1],
-    [["-W"], "not built yet: -W", 1],
     [["-U", "x"], "xhyve.uuid: must be a UUID", 1],
     [["--accel", "fast"], "xhyve.accelerator: must be one of auto, soft, kvm, hvf", 1],
   ] as const)("%j is refused", (words, message, status) => {

@@ -1,5 +1,6 @@
 // The small languages of bhyve's options: -m, -s, -l and -f, with the original's messages.
-import type { SerialPort, VmDefinition } from "../../api-schema/definition.js";
+import type { SerialPort, VirtioBlkDevice, VmDefinition } from "../../api-schema/definition.js";
+import { serialOf } from "../../devices/virtio-blk/model.js";
 import { UsageError } from "./getopt.js";
 
 const EX_USAGE = 64;
@@ -38,11 +39,9 @@ type Device = VmDefinition["devices"][number];
 const BRIDGES = ["hostbridge", "amd_hostbridge", "lpc"] as const;
 const LATER = [
   "dummy",
-  "virtio-blk",
   "virtio-net",
   "virtio-tap",
   "virtio-vpnkit",
-  "virtio-rnd",
   "virtio-9p",
   "virtio-sock",
   "ahci-hd",
@@ -78,11 +77,35 @@ export function parseSlotOption(text: string, taken: readonly Device[]): Device 
   if (name === "uart") {
     return { slot: address, type: name, serial: parseBackends(config, `PCI UART ${slot}:${fn}`) };
   }
+  if (name === "virtio-blk") return parseDisk(address, config);
+  if (name === "virtio-rnd") return { slot: address, type: name };
+  if (name === "virtio-console") {
+    return { slot: address, type: name, serial: parseBackends(config, `${name} ${slot}:${fn}`) };
+  }
   const type = BRIDGES.find((one) => one === name);
   if (type === undefined) {
     throw new UsageError(`pci slot ${slot}:${fn}: unknown device "${name}"`);
   }
   return { slot: address, type };
+}
+
+type DiskOption = Partial<Omit<VirtioBlkDevice, "slot" | "type" | "path">>;
+
+/** The original's block options: `ro`, `sync` or `direct`, `sectorsize=L[/P]`. */
+function parseDiskOption(option: string): DiskOption {
+  if (option === "ro") return { readOnly: true };
+  if (option === "sync" || option === "direct") return { sync: true };
+  const sizes = /^sectorsize=([0-9]+)(?:\/([0-9]+))?$/.exec(option);
+  if (sizes === null) throw new UsageError(`Invalid device option "${option}"`);
+  return { logicalSector: Number(sizes[1]), physicalSector: Number(sizes[2] ?? sizes[1]) };
+}
+
+/** The serial number is the original's: of everything after the device's name. */
+function parseDisk(slot: string, words: readonly string[]): Device {
+  const [path = "", ...options] = words;
+  if (path === "") throw new UsageError(`pci slot ${slot}: virtio-blk needs a path`);
+  const serial = serialOf(words.join(","));
+  return Object.assign({ slot, type: "virtio-blk", path, serial }, ...options.map(parseDiskOption));
 }
 
 export type LpcOption =

@@ -39,6 +39,7 @@ interface Settings {
   x2apic: boolean;
   utc: boolean;
   mpTable: boolean;
+  virtioMsix: boolean;
   pidFile: string | undefined;
   reboot: boolean;
   accelerator: string;
@@ -63,6 +64,7 @@ const defaults = (): Settings => ({
   x2apic: false,
   utc: false,
   mpTable: true,
+  virtioMsix: true,
   pidFile: undefined,
   reboot: false,
   accelerator: "auto",
@@ -130,7 +132,9 @@ const APPLY: Readonly<Record<string, Apply>> = {
   w: (to) => {
     to.ignoreUnknownMsrs = true;
   },
-  W: later("-W"),
+  W: (to) => {
+    to.virtioMsix = false;
+  },
   x: (to) => {
     to.x2apic = true;
   },
@@ -209,6 +213,7 @@ function definitionOf(settings: Settings): Vm {
         serial: { com1: settings.com1, com2: settings.com2 },
         debugexit: settings.debugexit,
         testdev: settings.testdev,
+        virtioMsix: settings.virtioMsix,
         firmware: { acpi, mpTable, x2apic, rtc, strictIo, ignoreUnknownMsrs },
       },
       "xhyve",

@@ -14,8 +14,9 @@ export const USAGE = `Usage: xhyve [-ACeHhPuvwxY] [-c vcpus] [-F pidfile] [-l lp
   -l LPC   com1|com2[,BACKEND][,log=FILE], debugexit, testdev; with BACKEND stdio,
            autopty[=LINK], a terminal's path, file=FILE, socket=FILE or null
   -m SIZE  memory: MiB, or with a unit b, k, m, g, t (256)
-  -s PCI   [[BUS:]SLOT[:FUNC]],DEVICE with DEVICE hostbridge, amd_hostbridge, lpc
-           or uart[,BACKEND][,log=FILE]
+  -s PCI   [[BUS:]SLOT[:FUNC]],DEVICE with DEVICE hostbridge, amd_hostbridge, lpc,
+           uart[,BACKEND][,log=FILE], virtio-blk,FILE[,ro][,sync][,sectorsize=L[/P]],
+           virtio-rnd or virtio-console[,BACKEND][,log=FILE]
   -u       the RTC keeps UTC (else local time)
   -U UUID  of the guest
   -v       version

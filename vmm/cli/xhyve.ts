@@ -76,6 +76,7 @@ function build(
     createMachine,
     onReset: reboot ? "restart" : "exit",
     restore,
+    lockFile: (fd, shared) => host().lockFile(fd, shared),
     openSerial: () =>
       openSerial(definition, {
         openLog: () => new ConsoleLog(join(tmpdir(), `xhyve-${process.pid}-console`)),

@@ -13,6 +13,7 @@ if (folder === undefined) {
 process.title = "xhyve-vm";
 runProcess(folder, {
   tryLock: (fd) => host().lockFile(fd),
+  lockFile: (fd, shared) => host().lockFile(fd, shared),
   openPty: () => host().openPty(),
   createMachine,
   version: VERSION,

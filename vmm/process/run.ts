@@ -11,6 +11,7 @@ import type { VmStatus } from "../../api-schema/vm-rpc.js";
 import type { Pty } from "../../devices/serial/pty.js";
 import type { Machine, MachineOptions } from "../../native/types.js";
 import { type BuiltVm, buildVm } from "../build.js";
+import type { LockFile } from "../disks.js";
 import { type TryLock, takeLock } from "./lock.js";
 import { openSerial, ptyNotice } from "./serial.js";
 import { checkSocketPath, RpcServer } from "./server.js";
@@ -19,6 +20,8 @@ import { StatusWriter } from "./status-file.js";
 
 export interface ProcessHost {
   readonly tryLock: TryLock;
+  /** For disk images. */
+  readonly lockFile: LockFile;
   readonly openPty: () => Pty;
   readonly createMachine: (options: MachineOptions) => Machine;
   readonly version: string;
@@ -75,6 +78,7 @@ function build(folder: string, launch: LaunchFile, host: ProcessHost): Promise<B
     createMachine: host.createMachine,
     onReset,
     restore,
+    lockFile: host.lockFile,
     openSerial: () =>
       openSerial(definition, {
         openLog: () => new ConsoleLog(logPath, launch.console.limit),

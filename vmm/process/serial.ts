@@ -42,8 +42,8 @@ const portsOf = ({ serial, devices }: Pick<VmDefinition, "serial" | "devices">):
   { name: "COM1", port: serial.com1 },
   { name: "COM2", port: serial.com2 },
   ...devices.flatMap((device) =>
-    device.type === "uart" && device.serial !== undefined
-      ? [{ name: `uart ${device.slot}`, port: device.serial, slot: device.slot }]
+    "serial" in device && typeof device.serial === "object"
+      ? [{ name: `${device.type} ${device.slot}`, port: device.serial, slot: device.slot }]
       : [],
   ),
 ];

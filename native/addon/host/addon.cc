@@ -39,12 +39,13 @@ Napi::Array numbers(Napi::Env env, const std::vector<int>& values) {
   return out;
 }
 
-// (fd): true, or false where another holds it
+// (fd, shared?): true, or false where another holds it
 Value lock_file(const Info& info) {
   Arguments args{info};
   const int fd = descriptor(args, 0, "fd");
+  const bool shared = !info[1].IsUndefined() && args.flag(1, "shared");
   if (!args.ok()) return info.Env().Undefined();
-  const int error = host::lock_file(fd);
+  const int error = host::lock_file(fd, shared);
   if (error != 0 && error != EWOULDBLOCK) return fail(info, error, "flock");
   return Napi::Boolean::New(info.Env(), error == 0);
 }

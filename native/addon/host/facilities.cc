@@ -53,8 +53,9 @@ void take_descriptors(msghdr& message, std::vector<int>& fds) {
 
 }  // namespace
 
-int lock_file(int fd) {
-  return retry([fd] { return ::flock(fd, LOCK_EX | LOCK_NB); }) == 0 ? 0 : errno;
+int lock_file(int fd, bool shared) {
+  const int how = (shared ? LOCK_SH : LOCK_EX) | LOCK_NB;
+  return retry([fd, how] { return ::flock(fd, how); }) == 0 ? 0 : errno;
 }
 
 int unlock_file(int fd) { return ::flock(fd, LOCK_UN) == 0 ? 0 : errno; }

@@ -10,9 +10,9 @@
 
 namespace hv::host {
 
-// An exclusive flock(2) that does not wait. EWOULDBLOCK: somebody else holds it. Held until every
+// A flock(2), exclusive or shared, that does not wait. EWOULDBLOCK: somebody else holds it. Held until every
 // descriptor of this open file is closed.
-int lock_file(int fd);
+int lock_file(int fd, bool shared);
 int unlock_file(int fd);
 
 struct Peer {
