@@ -22,8 +22,10 @@ function hostPaths({ boot, serial, devices }: VmDefinition): [field: string, pat
     ["serial.com1.path", serial.com1.path],
     ["serial.com2.path", serial.com2.path],
   ];
-  for (const [index, device] of devices.entries())
-    if ("path" in device) all.push([`devices.${index}.path`, device.path]);
+  for (const [index, device] of devices.entries()) {
+    if (device.type === "virtio-blk") all.push([`devices.${index}.path`, device.path]);
+    else if ("serial" in device) all.push([`devices.${index}.serial.path`, device.serial?.path]);
+  }
   if (boot.kind === "linux") all.push(["boot.initrd", boot.initrd]);
   else
     all.push(
