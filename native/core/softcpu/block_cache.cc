@@ -6,18 +6,15 @@
 namespace hv::softcpu {
 
 BlockCache::BlockCache()
-    : buckets_(kBuckets, nullptr), arena_(std::make_unique_for_overwrite<std::uint8_t[]>(kArena)) {}
+    : buckets_(kBuckets), arena_(std::make_unique_for_overwrite<std::uint8_t[]>(kArena)) {}
 
-std::size_t BlockCache::bucket(std::uint64_t physical, CodeSize size) {
-  const std::uint64_t key = physical * 4 + static_cast<std::uint64_t>(size);
-  return (key * 0x9e37'79b9'7f4a'7c15) >> 49;  // Fibonacci hashing: the top 15 bits
-}
 static_assert(sizeof(Block) % alignof(Insn) == 0);
 
 Block* BlockCache::find(std::uint64_t physical, CodeSize size) const {
-  for (std::size_t at = bucket(physical, size);; at = (at + 1) & (kBuckets - 1)) {
-    Block* const block = buckets_[at];
-    if (block == nullptr || (block->physical == physical && block->size == size)) return block;
+  const std::uint64_t wanted = key(physical, size);
+  for (std::size_t at = first_bucket(wanted);; at = (at + 1) & (kBuckets - 1)) {
+    const Bucket& bucket = buckets_[at];
+    if (bucket.key == wanted || bucket.block == nullptr) return bucket.block;
   }
 }
 
@@ -31,12 +28,12 @@ Block* BlockCache::insert(const Block& block, std::span<const Insn> insns,
   auto* const kept = new (at) Block{block};
   kept->insns = std::launder(reinterpret_cast<const Insn*>(at + sizeof(Block)));
   std::memcpy(kept->copy(), bytes.data(), bytes.size());
-  std::size_t slot = bucket(block.physical, block.size);
-  while (buckets_[slot] != nullptr && (buckets_[slot]->physical != block.physical ||
-                                       buckets_[slot]->size != block.size))
+  const std::uint64_t wanted_key = key(block.physical, block.size);
+  std::size_t slot = first_bucket(wanted_key);
+  while (buckets_[slot].block != nullptr && buckets_[slot].key != wanted_key)
     slot = (slot + 1) & (kBuckets - 1);
-  if (buckets_[slot] == nullptr) ++used_buckets_;
-  buckets_[slot] = kept;
+  if (buckets_[slot].block == nullptr) ++used_buckets_;
+  buckets_[slot] = {wanted_key, kept};
   return kept;
 }
 
@@ -50,7 +47,7 @@ Block* BlockCache::scratch(const Block& block, const Insn& insn) {
 void BlockCache::drop_all() {
   flush_jumps();
   ++drops_;
-  buckets_.assign(kBuckets, nullptr);
+  buckets_.assign(kBuckets, {});
   used_buckets_ = used_ = 0;
 }
 

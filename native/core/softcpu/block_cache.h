@@ -109,13 +109,23 @@ class BlockCache {
   static std::size_t slot(std::uint64_t linear) {
     return (linear ^ linear >> 12) & (kJumps - 1);
   }
-  static std::size_t bucket(std::uint64_t physical, CodeSize size);
+  static constexpr std::uint64_t key(std::uint64_t physical, CodeSize size) {
+    return physical * 4 + static_cast<std::uint64_t>(size);
+  }
+  static constexpr std::size_t first_bucket(std::uint64_t key) {
+    return (key * 0x9e37'79b9'7f4a'7c15) >> 49;  // Fibonacci hashing: the top 15 bits
+  }
 
   std::uint64_t generation_ = 0;
   std::uint64_t drops_ = 0;
   const void* code_of_others_ = nullptr;
   std::array<Jump, kJumps> jumps_;
-  std::vector<Block*> buckets_;  // open addressing, linear probing
+  // Open addressing, linear probing. The key is beside the pointer: blocks are not looked at.
+  struct Bucket {
+    std::uint64_t key = 0;
+    Block* block = nullptr;
+  };
+  std::vector<Bucket> buckets_;
   std::size_t used_buckets_ = 0;
   std::unique_ptr<std::uint8_t[]> arena_;
   std::size_t used_ = 0;

@@ -90,6 +90,7 @@ void BlockTranslator::emit_instruction(const Insn& insn) {
   site_ = nullptr;
   leaves_by_handler_ = false;
   first_cold_ = cold_.size();
+  if (last()) leave_float();
   const Emitter emit = emitters()[static_cast<std::size_t>(insn.op)];
   const bool off = shared_.off.test(static_cast<std::size_t>(insn.op));
   if (emit == nullptr || off || !(this->*emit)(insn)) call_handler(insn);
@@ -108,6 +109,7 @@ const Site* BlockTranslator::site() {
 
 void BlockTranslator::call_handler(const Insn& insn) {
   save_flags();
+  leave_float();
   out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(site()));
   const bool plain = ignores_flags(insn);
   Assembler::bind(out_.call(), plain ? shared_.stubs.handler : shared_.stubs.handler_with_flags);
@@ -123,6 +125,7 @@ void BlockTranslator::call_handler(const Insn& insn) {
 // The block ends because it was long enough, or the page ends.
 void BlockTranslator::finish_block() {
   save_flags();
+  leave_float();
   go_to(rip_, 0);
   ended_ = true;
 }
@@ -148,9 +151,13 @@ void BlockTranslator::emit_cold() {
 }
 
 void BlockTranslator::emit_cold_handler(const Cold& cold) {
+  if (cold.in_float) store_mxcsr();
   out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(cold.site));
   Assembler::bind(out_.call(),
                   cold.with_flags ? shared_.stubs.handler_with_flags : shared_.stubs.handler);
+  if (cold.uncount != 0)
+    out_.alu_imm(Alu::kSub, k64, in_cpu(&cpu_.count.instructions), cold.uncount);
+  if (cold.in_float && !cold.leaves) out_.sse(0, Map::k0F, 0xae, 2, in_cpu(&cpu_.mxcsr));
   if (cold.leaves) {
     Assembler::bind(out_.jmp(), shared_.stubs.leave_at_rip);
     return;
@@ -261,7 +268,7 @@ void BlockTranslator::access_linear(unsigned bytes, Access kind) {
   miss.site = site();
   miss.with_flags = !ignores_flags(block_.insns[index_]);
   miss.leaves = leaves_by_handler_;
-  cold_.push_back(miss);
+  add_cold(miss);
   out_.alu(Alu::kAdd, k64, kAddress,
            Rm::at(kScratch, static_cast<std::int32_t>(offsetof(TlbEntry, addend))));
 }

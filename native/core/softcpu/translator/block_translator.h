@@ -30,8 +30,26 @@ enum class Access : std::uint8_t { kRead, kWrite };
 
 class BlockTranslator {
  public:
-  BlockTranslator(Shared& shared, Assembler& out, Block& block, Translation& to)
-      : shared_(shared), cpu_(shared.cpu), out_(out), block_(block), to_(to) {}
+  // What a miss or a fault needs, behind the block.
+  struct Cold {
+    enum class Kind : std::uint8_t { kHandler, kLink, kLookup } kind;
+    std::array<Fixup, 4> from{};
+    unsigned count = 0;
+    const Site* site = nullptr;
+    bool with_flags = false;     // the handler's operation knows of flags
+    bool leaves = false;         // the handler has set RIP: nothing to resume
+    bool reload_flags = false;   // the hot path has the flags in the host
+    bool in_float = false;
+    std::uint32_t uncount = 0;  // instructions behind it that do not run
+    std::uint8_t* resume = nullptr;
+    Link* link = nullptr;
+    void add(Fixup place) { from[count++] = place; }
+  };
+
+  // `cold`: room that is kept from block to block.
+  BlockTranslator(Shared& shared, Assembler& out, Block& block, Translation& to,
+                  std::vector<Cold>& cold)
+      : shared_(shared), cpu_(shared.cpu), out_(out), block_(block), to_(to), cold_(cold) {}
   // False: it did not fit.
   bool run();
 
@@ -48,23 +66,14 @@ class BlockTranslator {
   static std::span<const Entry> simd_emitters();
 
  private:
-  struct Cold {
-    enum class Kind : std::uint8_t { kHandler, kLink, kLookup } kind;
-    std::array<Fixup, 4> from{};
-    unsigned count = 0;
-    const Site* site = nullptr;
-    bool with_flags = false;     // the handler's operation knows of flags
-    bool leaves = false;         // the handler has set RIP: nothing to resume
-    bool reload_flags = false;   // the hot path has the flags in the host
-    std::uint8_t* resume = nullptr;
-    Link* link = nullptr;
-    void add(Fixup place) { from[count++] = place; }
-  };
-
   // ---- the frame (block_translator.cc)
   void emit_entry();
   void emit_checks(Cold& stale);
   void emit_instruction(const Insn& insn);
+  void add_cold(Cold cold) {
+    cold.in_float = in_float_;
+    cold_.push_back(cold);
+  }
   void emit_cold();
   void emit_cold_handler(const Cold& cold);
   void finish_block();
@@ -163,10 +172,29 @@ class BlockTranslator {
   bool call(const Insn& insn);
   bool call_m(const Insn& insn);
   bool ret(const Insn& insn);
+  bool sse_two(const Insn& insn);
+  bool sse_integer(const Insn& insn);
+  bool sse_float(const Insn& insn);
+  bool sse_shift_imm(const Insn& insn);
+  bool sse_compare(const Insn& insn);
+  bool sse_from_integer(const Insn& insn);
+  bool sse_to_integer(const Insn& insn);
+  bool sse_mask(const Insn& insn);
   bool sse_load(const Insn& insn);
   bool sse_store(const Insn& insn);
-  bool sse_integer(const Insn& insn);
+  bool sse_load_low(const Insn& insn);
+  bool sse_store_low(const Insn& insn);
+  bool movd_to_xmm(const Insn& insn);
+  bool movd_from_xmm(const Insn& insn);
   void check_sse();
+  void enter_float();
+  void leave_float();
+  void store_mxcsr();
+  Rm xmm(unsigned number) const { return in_cpu(&cpu_.sse.xmm[number]); }
+  void load_xmm(unsigned host, unsigned number);
+  void store_xmm(unsigned number);  // from XMM0
+  void access_xmm(const Insn& insn, unsigned bytes, bool aligned, Access kind);
+  Rm xmm_operand(const Insn& insn, const Row& row);
   void push_prepare();  // the address of the word to push, checked for writing
   void push_value(Rm from, Host spare);
   // The r/m operand as a host operand; memory is accessed.
@@ -185,7 +213,8 @@ class BlockTranslator {
   bool ended_ = false;          // the block's exits are written
   bool leaves_by_handler_ = false;  // a miss of this instruction sets RIP
   bool sse_checked_ = false;
-  std::vector<Cold> cold_;
+  bool in_float_ = false;  // MXCSR is the guest's
+  std::vector<Cold>& cold_;
   std::size_t first_cold_ = 0;  // of this instruction
 };
 

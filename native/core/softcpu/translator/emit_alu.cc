@@ -160,7 +160,7 @@ bool BlockTranslator::divide(const Insn& i) {
   Cold overflow{Cold::Kind::kHandler};
   overflow.add(out_.jcc(kNb));
   overflow.site = site();
-  cold_.push_back(overflow);
+  add_cold(overflow);
   out_.mov(size, kScratch, Rm::reg(kHome[kRax]));
   out_.unary(Unary::kDiv, size, Rm::reg(kScratch2));
   out_.mov(size, kHome[kRax], Rm::reg(kScratch));

@@ -45,7 +45,7 @@ void BlockTranslator::check_canonical() {
   fails.add(out_.jcc(kNbe));
   fails.site = site();
   fails.leaves = true;
-  cold_.push_back(fails);
+  add_cold(fails);
 }
 
 bool BlockTranslator::jmp_m(const Insn& i) {

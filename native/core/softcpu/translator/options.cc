@@ -20,6 +20,10 @@ constexpr std::string_view kNames[] = {
 void apply(TranslatorOptions& options, std::string_view word) {
   if (word == "interpreter") options.enabled = false;
   if (word == "eager") options.threshold = 0;
+  constexpr std::string_view kThreshold = "threshold=";
+  if (word.starts_with(kThreshold))
+    options.threshold = static_cast<std::uint32_t>(
+        std::strtoul(std::string{word.substr(kThreshold.size())}.c_str(), nullptr, 10));
   if (!word.starts_with('-')) return;
   for (std::size_t i = 0; i < std::size(kNames); ++i)
     if (kNames[i] == word.substr(1)) options.off.set(i);

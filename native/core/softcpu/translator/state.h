@@ -23,6 +23,7 @@ struct State {
   std::uint64_t jump_tag = 0;  // see BlockCache::tag()
   const void* pending = nullptr;  // the word of signals
   std::uint32_t poll_mask = 0;    // which of them matter now
+  std::uint32_t host_mxcsr = 0x1f80;  // what compiled code runs under
   bool flags_here = false;
 };
 

@@ -29,6 +29,7 @@ struct Translator::Parts {
   std::uint8_t* first = nullptr;  // behind the stubs
   std::deque<Translation> translations;
   std::deque<Site> sites;
+  std::vector<BlockTranslator::Cold> cold;
   std::uint64_t drops = 0;  // of the block cache, when all this was made
   Link* left_by = nullptr;  // how the last run left: to be linked with what comes next
   bool full = false;
@@ -69,7 +70,8 @@ Translation* Translator::Parts::translate(Block& block, std::uint64_t rip) {
   made.live_version = block.version;
   Assembler out{cache.next(), cache.end()};
   out.align(16);
-  BlockTranslator work{shared, out, block, made};
+  cold.clear();
+  BlockTranslator work{shared, out, block, made, cold};
   if (!work.run()) {
     translations.pop_back();
     full = true;

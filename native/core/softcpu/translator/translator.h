@@ -27,8 +27,8 @@ struct TranslatorOptions {
   std::size_t code_bytes = 32u << 20;
   std::bitset<static_cast<std::size_t>(Op::kCount)> off;  // operations left to the interpreter
 
-  // XHYVED_SOFTCPU: words with commas between: `interpreter`, `eager`, `-AddMr` (an operation's
-  // name as in ops_*.def).
+  // XHYVED_SOFTCPU: words with commas between: `interpreter`, `eager`, `threshold=N`,
+  // `-AddMr` (an operation's name as in ops_*.def).
   static const TranslatorOptions& from_environment();
   static TranslatorOptions parse(const std::string& words);
 };
