@@ -7,7 +7,22 @@ import { join } from "node:path";
 export type Guest = { readonly name: string; readonly cpus: number };
 const one = (name: string): Guest => ({ name, cpus: 1 });
 export const GUESTS: readonly Guest[] = [
-  ...["probe", "paging32", "paging-pae", "paging64", "segments", "gates", "real", "v86", "tasks", "debug", "fpu-exceptions", "long", "smc"].map(one),
+  ...[
+    "probe",
+    "paging32",
+    "paging-pae",
+    "paging64",
+    "segments",
+    "gates",
+    "real",
+    "v86",
+    "tasks",
+    "debug",
+    "fpu-exceptions",
+    "long",
+    "smc",
+  ].map(one),
+  { name: "smp", cpus: 4 },
 ];
 
 /** The log of a machine, or why there is none. */
@@ -54,7 +69,10 @@ export function runOurs(paths: Paths, guest: Guest): Run {
 
 const QEMU = "qemu-system-x86_64";
 /** MAX_CPU: all that the witness can do; guests ask CPUID before they use what is not everywhere. */
-const MAX_CPU: Record<Witness, string> = { tcg: "max", kvm: "host,-arch-capabilities" };
+const MAX_CPU: Record<Witness, string> = {
+  tcg: "max,vendor=GenuineIntel",
+  kvm: "host,-arch-capabilities",
+};
 
 export function runQemu(paths: Paths, guest: Guest, witness: Witness): Run {
   const folder = mkdtempSync(join(tmpdir(), "guest-"));
