@@ -1,5 +1,6 @@
 #include "accel/speed.h"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
@@ -53,15 +54,19 @@ std::optional<double> run(Vcpu& vcpu, std::uint32_t turns) {
   return took.count();
 }
 
-// Longer loops until one is long enough to be timed; the first only warms up.
+// Longer loops until one is long enough to be timed; the first only warms up. The best of three
+// counts, since others use this host too.
 std::optional<double> time_loop(Vcpu& vcpu) {
-  constexpr double kLongEnough = 1e6;
+  constexpr double kLongEnough = 3e5;
   constexpr std::uint32_t kShortest = 250, kLongest = 1u << 20;
   if (!run(vcpu, kShortest)) return std::nullopt;
   for (std::uint32_t turns = kShortest;; turns *= 4) {
     const auto took = run(vcpu, turns);
     if (!took) return std::nullopt;
-    if (*took >= kLongEnough || turns >= kLongest) return *took / (turns * kInstructionsATurn);
+    if (*took < kLongEnough && turns < kLongest) continue;
+    double best = *took;
+    for (int again = 0; again < 2; ++again) best = std::min(best, run(vcpu, turns).value_or(best));
+    return best / (turns * kInstructionsATurn);
   }
 }
 
