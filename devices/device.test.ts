@@ -152,3 +152,29 @@ it("the fake bus keeps the real one's order rules", () => {
   other.enable(false);
   expect(bus.load(0x13, 1)).toBe(0xff);
 });
+
+it("rests when every device that can rest does, and wakes them", async () => {
+  const calls: string[] = [];
+  const plain = (name: string): Device => ({
+    name,
+    stateVersion: 1,
+    save: () => ({}),
+    restore: () => {},
+    reset: () => {},
+  });
+  const resting = {
+    ...plain("busy"),
+    rest: async () => {
+      await Promise.resolve();
+      calls.push("rested");
+    },
+    wake: () => void calls.push("woke"),
+  };
+  const set = new DeviceSet();
+  set.add(plain("plain"));
+  set.add(resting);
+  await set.rest();
+  calls.push("all");
+  set.wake();
+  expect(calls).toEqual(["rested", "all", "woke"]);
+});
