@@ -2,24 +2,21 @@
 import { afterEach, expect, it } from "vitest";
 import { createMachine } from "../native/index.js";
 import type { Machine } from "../native/types.js";
-import {
-  AcpiPmDevice,
-  addLpcBridge,
-  COM1,
-  COM2,
-  DebugExit,
-  DeviceSet,
-  hostBridge,
-  I8042Device,
-  IO_BARS_FROM,
-  NoneBackend,
-  PciBus,
-  PciFunction,
-  PostPorts,
-  ResetControl,
-  TestDevice,
-  Uart,
-} from "./index.js";
+import { AcpiPmDevice } from "./acpi-pm/adapter.js";
+import { DebugExit } from "./debugexit/model.js";
+import { DeviceSet } from "./device.js";
+import { hostBridge } from "./hostbridge/model.js";
+import { I8042Device } from "./i8042/adapter.js";
+import { lpcBridge } from "./lpc/model.js";
+import { PciBus } from "./pci/bus.js";
+import { PciFunction } from "./pci/function.js";
+import { PciUart } from "./pci-uart/model.js";
+import { PostPorts } from "./post/model.js";
+import { ResetControl } from "./reset/model.js";
+import { NoneBackend } from "./serial/backend.js";
+import { TestDevice } from "./testdev/model.js";
+import { IO_BARS_FROM } from "./testdev/registers.js";
+import { COM1, COM2, Uart } from "./uart/adapter.js";
 
 let machine: Machine | undefined;
 afterEach(async () => machine?.destroy());
@@ -44,7 +41,10 @@ function everything(host: Machine) {
   });
   pci.add({ bus: 0, slot: 2, fn: 0 }, card);
   set.add(card);
-  set.add(addLpcBridge(pci, { bus: 0, slot: 31, fn: 0 }));
+  const lpc = set.add(lpcBridge(pci.router));
+  pci.add({ bus: 0, slot: 31, fn: 0 }, lpc);
+  const uart = set.add(new PciUart(host, { name: "uart1", backend: new NoneBackend() }));
+  pci.add({ bus: 0, slot: 4, fn: 0 }, uart.pciFunction);
   set.add(new Uart(host, { ...COM1, backend: new NoneBackend() }));
   set.add(new Uart(host, { ...COM2, backend: new NoneBackend() }));
   set.add(new AcpiPmDevice(host, { powerOff: () => {} }));

@@ -17,6 +17,7 @@ import { PostPorts } from "../devices/post/model.js";
 import { ResetControl } from "../devices/reset/model.js";
 import { NoneBackend } from "../devices/serial/backend.js";
 import { TestDevice } from "../devices/testdev/model.js";
+import { IO_BARS_FROM } from "../devices/testdev/registers.js";
 import { COM1, COM2, Uart } from "../devices/uart/adapter.js";
 import type { Machine } from "../native/types.js";
 import type { OpenDisks } from "./disks.js";
@@ -43,15 +44,12 @@ export interface AssemblyInput {
   readonly requests: GuestRequests;
 }
 
-/** testdev's interrupt lines lie where I/O BARs would begin. */
-const TESTDEV_PORTS = 0x100;
-
 export function assemble(input: AssemblyInput): Assembled {
   const { definition, placed, machine, requests } = input;
   const devices = new DeviceSet();
   const resetRequested = (): void => requests.reset();
   const resetControl = devices.add(new ResetControl({ resetRequested }));
-  const ioFrom = IO_WINDOW.base + (definition.testdev ? TESTDEV_PORTS : 0);
+  const ioFrom = definition.testdev ? IO_BARS_FROM : IO_WINDOW.base;
   const pci = devices.add(new PciBus(machine, { resetControl, ioFrom }));
   const virtio = { ...input, pci, log: limitedLog(tell) };
   for (const [index, one] of placed.entries())

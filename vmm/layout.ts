@@ -50,12 +50,12 @@ export const ECAM = region("PCI ECAM", 0xe000_0000, 256 * MIB);
 export const IO_APIC = region("IO-APIC", 0xfec0_0000, PAGE);
 export const HPET = region("HPET", 0xfed0_0000, KIB);
 export const LOCAL_APIC = region("local APIC", 0xfee0_0000, PAGE);
-export const TEST_DEVICE = region("testdev memory", 0xff00_0000, 64 * KIB);
+const TEST_DEVICE = region("testdev memory", 0xff00_0000, 64 * KIB);
 const holeRegions = [PCI_MEM32, ECAM, IO_APIC, HPET, LOCAL_APIC, TEST_DEVICE];
 
 /** 832 to 1012 GiB: xhyve's place for it. Guests that reach up to there get it above their RAM. */
 export const PCI_MEM64 = region("PCI memory window above 4 GiB", 0xd0_0000_0000, 0x2d_0000_0000);
-export const PCI_IO = region("PCI I/O window", 0x2000, 0xe000);
+const PCI_IO = region("PCI I/O window", 0x2000, 0xe000);
 
 /** Ports of the ACPI fixed hardware (xhyve's own). */
 export const PM1_EVENT = 0x400;

@@ -11,7 +11,7 @@ export interface PciAddress {
 const MOST = { bus: 255, slot: 31, function: 7 } as const;
 
 /** One number is a slot, two are slot and function, three bus, slot and function. */
-export function parseSlot(text: string): PciAddress {
+function parseSlot(text: string): PciAddress {
   const numbers = text.split(":").map(Number);
   const [bus, slot, fn] = numbers.length === 3 ? numbers : [0, numbers[0], numbers[1] ?? 0];
   const address = { bus: bus ?? Number.NaN, slot: slot ?? Number.NaN, function: fn ?? Number.NaN };

@@ -58,7 +58,7 @@ export function writeState(folder: string, saved: SavedMachine, memory: GuestMem
   }
 }
 
-export function writeSynced(path: string, text: string): void {
+function writeSynced(path: string, text: string): void {
   const fd = openSync(path, "w", 0o600);
   try {
     writeFully(fd, Buffer.from(text), 0);

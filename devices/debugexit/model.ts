@@ -5,7 +5,7 @@ import { allOnes } from "../bits.js";
 import type { Device } from "../device.js";
 import { record } from "../state.js";
 
-export const DEBUG_EXIT_PORT = 0xf4;
+const DEBUG_EXIT_PORT = 0xf4;
 const LENGTH = 4;
 const STATE = record({});
 

@@ -1,12 +1,8 @@
 // The LPC bridge: what makes an ISA bus of the ports below, and keeps the PIRQ router's registers.
-
-import type { PciAddress, PciBus } from "../pci/bus.js";
 import { PciFunction } from "../pci/function.js";
 import { type IntxRouter, PIRQ_DEFAULTS, PIRQ_REGISTERS } from "../pci/routing.js";
 
 const CLASS_ISA_BRIDGE = 0x060100;
-/** The DSDT's \_SB.PC00.ISA lies here. */
-export const LPC_SLOT = 31;
 
 /** "PIRQx Route Control": IRQEN# and the IRQ; bits 6:4 are reserved. */
 const ROUTE_WRITABLE = 0x8f;
@@ -32,11 +28,3 @@ export const lpcBridge = (router: IntxRouter): PciFunction =>
         if (at >= offset && at < offset + size) router.route(pirq, config.read(at, 1));
     },
   });
-
-/** Adds it; the machine has one, on bus 0. */
-export function addLpcBridge(pci: PciBus, address: PciAddress): PciFunction {
-  if (address.bus !== 0) throw new Error("LPC bridge can be present only on bus 0.");
-  const bridge = lpcBridge(pci.router);
-  pci.add(address, bridge);
-  return bridge;
-}

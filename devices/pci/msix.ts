@@ -5,7 +5,7 @@ import { allOnes } from "../bits.js";
 import { base64, fromBase64, record, type StateOf, toBase64 } from "../state.js";
 import { MSIX_ENTRY } from "./registers.js";
 
-export const MAX_VECTORS = 2048;
+const MAX_VECTORS = 2048;
 const WORDS_PER_ENTRY = MSIX_ENTRY.size / 4;
 const PAGE = 4096;
 

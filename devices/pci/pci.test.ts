@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { checkDevice, DeviceSet } from "../device.js";
 import { FakeHost } from "../fakes.js";
 import { hostBridge } from "../hostbridge/model.js";
-import { addLpcBridge, lpcBridge } from "../lpc/model.js";
+import { lpcBridge } from "../lpc/model.js";
 import { PciBus } from "./bus.js";
 import { PciFunction, type PciFunctionSpec } from "./function.js";
 import { gsiOf, pirqOf } from "./routing.js";
@@ -35,6 +35,12 @@ function make(more: Partial<PciFunctionSpec> = {}, options = {}) {
   const fn = new PciFunction(spec(more));
   pci.add({ bus: 0, slot: 3, fn: 0 }, fn);
   return { host, bus: host.bus, pci, fn, ...accessors(host, 3) };
+}
+
+function addLpc(pci: PciBus): PciFunction {
+  const bridge = lpcBridge(pci.router);
+  pci.add({ bus: 0, slot: 31, fn: 0 }, bridge);
+  return bridge;
 }
 
 /** Mechanism #1 by hand: enable, bus 0, slot, function 0. */
@@ -426,7 +432,7 @@ describe("bridges", () => {
   it("the LPC bridge keeps the PIRQ registers and moves asserted interrupts with them", () => {
     const { host, pci, fn } = make({ intx: true });
     const { interrupts } = host;
-    addLpcBridge(pci, { bus: 0, slot: 31, fn: 0 });
+    addLpc(pci);
     const { config, setConfig } = accessors(host, 31);
     expect([config(0), config(8)]).toEqual([0x70008086, 0x06010000]);
     expect(config(0x68, 1)).toBe(10); // PIRQ E: slot 3's INTA
@@ -445,17 +451,12 @@ describe("bridges", () => {
 
   it("keeps the routing through save and restore", () => {
     const one = make({ intx: true });
-    const lpc = addLpcBridge(one.pci, { bus: 0, slot: 31, fn: 0 });
+    const lpc = addLpc(one.pci);
     accessors(one.host, 31).setConfig(0x68, 0x0b, 1);
     const two = make({ intx: true });
-    addLpcBridge(two.pci, { bus: 0, slot: 31, fn: 0 }).restore(lpc.save());
+    addLpc(two.pci).restore(lpc.save());
     two.fn.setIntx(true);
     expect(two.host.interrupts.wire("pic", 11).level).toBe(true);
-  });
-
-  it("there is an LPC bridge on bus 0 only", () => {
-    const pci = new PciBus(new FakeHost());
-    expect(() => addLpcBridge(pci, { bus: 1, slot: 31, fn: 0 })).toThrow("only on bus 0");
   });
 });
 
@@ -507,7 +508,7 @@ it("no access of any width at any place breaks it", () => {
     msix: { vectors: 5, bar: 2 },
     intx: true,
   });
-  addLpcBridge(pci, { bus: 0, slot: 31, fn: 0 });
+  addLpc(pci);
   let seed = 12345;
   const random = (below: number) => {
     seed = (seed * 1103515245 + 12345) >>> 0;

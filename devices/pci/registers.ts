@@ -16,7 +16,6 @@ export const COMMAND = {
 export const STATUS = { interrupt: 0x0008, capabilities: 0x0010 } as const;
 
 export const HEADER_MULTIFUNCTION = 0x80;
-export const INTERRUPT_LINE_UNKNOWN = 0xff;
 export const CONVENTIONAL_SIZE = 0x100;
 export const EXTENDED_SIZE = 0x1000;
 export const FIRST_CAPABILITY = 0x40;

@@ -5,7 +5,7 @@ import type { InterruptLine, Interrupts } from "../../native/types.js";
 /** 1 to 4 for INTA to INTD, as in the Interrupt Pin register. */
 export type IntxPin = 1 | 2 | 3 | 4;
 
-export const PIRQ_COUNT = 8;
+const PIRQ_COUNT = 8;
 const FIRST_PCI_GSI = 16;
 
 /** PIRQ A to H as 0 to 7, for every slot and pin. */
@@ -17,13 +17,13 @@ export const pinOf = (fn: number): IntxPin => ((fn & 3) + 1) as IntxPin;
 
 /** Intel PIIX3/ICH, "PIRQx Route Control Registers": bit 7 no routing, bits 3:0 the IRQ. */
 export const PIRQ_REGISTERS = [0x60, 0x61, 0x62, 0x63, 0x68, 0x69, 0x6a, 0x6b] as const;
-export const PIRQ_DISABLED = 0x80;
+const PIRQ_DISABLED = 0x80;
 /** IRQs 3 to 7, 9 to 12, 14 and 15 may be routed to. */
-export const ROUTABLE_IRQS = 0xdef8;
+const ROUTABLE_IRQS = 0xdef8;
 /** What firmware would have chosen: IRQs that no ISA device of the machine holds. */
 export const PIRQ_DEFAULTS = [10, 11, 5, 6, 10, 11, 5, 6] as const;
 
-export const routedIrq = (control: number): number | undefined => {
+const routedIrq = (control: number): number | undefined => {
   const irq = control & 0x0f;
   const valid = !(control & PIRQ_DISABLED) && (ROUTABLE_IRQS >> irq) & 1;
   return valid ? irq : undefined;

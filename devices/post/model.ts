@@ -5,7 +5,7 @@ import { allOnes } from "../bits.js";
 import type { Device } from "../device.js";
 import { record } from "../state.js";
 
-export const POST_PORTS = [0x80, 0x84] as const;
+const POST_PORTS = [0x80, 0x84] as const;
 const STATE = record({});
 
 export class PostPorts implements Device {

@@ -3,7 +3,7 @@
 import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
 import type { SerialBackend } from "./backend.js";
 
-export const DEFAULT_FILE_LIMIT = 16 * 1024 * 1024;
+const DEFAULT_FILE_LIMIT = 16 * 1024 * 1024;
 
 export class FileBackend implements SerialBackend {
   readonly #path: string;

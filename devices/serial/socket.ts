@@ -5,7 +5,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { type SerialBackend, SerialListeners } from "./backend.js";
 
 /** A reader that lets this much pile up is dropped: it must never hold the guest back. */
-export const MAX_READER_BACKLOG = 256 * 1024;
+const MAX_READER_BACKLOG = 256 * 1024;
 const MAX_READERS = 32;
 const DROPPED = Buffer.from("\r\n[console: dropped, you read too slowly]\r\n");
 

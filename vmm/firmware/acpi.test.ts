@@ -3,21 +3,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { pciMem64For } from "../layout.js";
 import { acpiTables } from "./acpi.js";
 import type { FirmwareConfig } from "./config.js";
+import { config } from "./fakes.js";
 
 const AREA = 0xf2400;
-const config = (changes: Partial<FirmwareConfig> = {}): FirmwareConfig => ({
-  cpus: 2,
-  memory: 2 ** 30,
-  uuid: "01234567-89ab-cdef-0123-456789abcdef",
-  pciMemory64: pciMem64For(2 ** 30),
-  lpcSlot: 31,
-  gsiOf: (slot, pin) => 16 + ((slot + pin) & 7),
-  pirqOf: (slot, pin) => (slot + pin) & 7,
-  ...changes,
-});
 
 /** Finds tables as a guest does: from the root pointer, by address. */
 class Reader {

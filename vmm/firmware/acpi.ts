@@ -125,7 +125,7 @@ function fadt(facs: Gpa, dsdt: Gpa, lpc: boolean): Uint8Array {
 }
 
 /** IA-PC HPET 1.0a §3.2.4; the id is the low half of the chip's capabilities register. */
-export const HPET_ID = 0x8086_a301;
+const HPET_ID = 0x8086_a301;
 const hpet = (): Uint8Array =>
   table("HPET", 1, u32(HPET_ID), gas(SPACE_MEMORY, 64, 0, HPET.base), u8(0), u16(0), u8(0));
 

@@ -53,7 +53,7 @@ export function path(name: string): Aml {
 }
 
 /** §20.2.4: counts itself. */
-export function packageLength(rest: number): Aml {
+function packageLength(rest: number): Aml {
   if (rest + 1 < 0x40) return bytes(rest + 1);
   const extra = rest + 2 < 0x1000 ? 1 : rest + 3 < 0x10_0000 ? 2 : 3;
   return fieldLength(rest + 1 + extra, extra);

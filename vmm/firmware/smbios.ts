@@ -29,7 +29,7 @@ function structure(
 }
 
 /** §7.2.1: the first three groups little-endian. */
-export function uuidBytes(text: string): Uint8Array {
+function uuidBytes(text: string): Uint8Array {
   const raw = Buffer.from(text.replaceAll("-", ""), "hex");
   const order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
   return Uint8Array.from(order, (index) => raw[index] ?? 0);

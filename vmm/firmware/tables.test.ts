@@ -1,19 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { pciMem64For } from "../layout.js";
 import type { FirmwareConfig } from "./config.js";
+import { config } from "./fakes.js";
 import { mpTable } from "./mptable.js";
 import { smbiosTables } from "./smbios.js";
 
-const config = (changes: Partial<FirmwareConfig> = {}): FirmwareConfig => ({
-  cpus: 2,
-  memory: 2 ** 30,
-  uuid: "01234567-89ab-cdef-0123-456789abcdef",
-  pciMemory64: pciMem64For(2 ** 30),
-  lpcSlot: 31,
-  gsiOf: (slot, pin) => 16 + ((slot + pin) & 7),
-  pirqOf: (slot, pin) => (slot + pin) & 7,
-  ...changes,
-});
 const sum = (bytes: Uint8Array): number => bytes.reduce((total, byte) => (total + byte) & 0xff, 0);
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset);

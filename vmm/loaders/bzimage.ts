@@ -111,7 +111,7 @@ function checkHeader(image: Image, view: DataView): void {
  * At the preferred address where there is room; else, if it may be moved, as low as it goes. The
  * kernel needs init_size bytes from where it runs (boot.rst, "init_size").
  */
-export function loadAddress(kernel: BzImage, low: number): Gpa {
+function loadAddress(kernel: BzImage, low: number): Gpa {
   const needed = Math.max(alignUp(kernel.initSize, PAGE), kernel.payloadSize);
   const lowest = alignUp(MIB, kernel.alignment);
   const choices = kernel.relocatable ? [kernel.prefAddress, lowest] : [kernel.prefAddress];

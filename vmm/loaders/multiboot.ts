@@ -37,7 +37,7 @@ export interface MultibootInput {
   readonly cmdline?: string | undefined;
 }
 
-export function parseHeader(image: Image): MultibootHeader {
+function parseHeader(image: Image): MultibootHeader {
   const view = viewOf(image.read(0, Math.min(SEARCH, image.size), "the Multiboot header"));
   for (let offset = 0; offset + 12 <= view.byteLength; offset += 4) {
     if (view.getUint32(offset, true) !== HEADER_MAGIC) continue;

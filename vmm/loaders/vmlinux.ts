@@ -46,7 +46,7 @@ const LINUX_CMDLINE = 2048; // COMMAND_LINE_SIZE of x86, with the NUL
 const INITRD_MOST = 0x7fff_ffff;
 
 /** The 32-bit entry point of the note, when the kernel has one. */
-export function pvhEntry(elf: Elf): Gpa | undefined {
+function pvhEntry(elf: Elf): Gpa | undefined {
   for (const note of notesOf(elf)) {
     if (note.owner !== "Xen" || note.type !== XEN_ELFNOTE_PHYS32_ENTRY) continue;
     if (note.data.length < 4) continue;

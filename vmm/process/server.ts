@@ -16,7 +16,7 @@ import { Connection } from "./connection.js";
 
 const MAX_CLIENTS = 64;
 /** Console output that may wait for a follower before it is dropped. */
-export const MAX_CONSOLE_BACKLOG = 1024 * 1024;
+const MAX_CONSOLE_BACKLOG = 1024 * 1024;
 
 export interface Served {
   readonly vm: VirtualMachine;
