@@ -42,6 +42,9 @@ Examples:
   The console on a pseudo-terminal, with a name to find it by:
     xhyve -A -m 1G -s 0:0,hostbridge -s 31,lpc -l com1,autopty=/tmp/vm-console \\
       -f kexec,vmlinuz,initrd.gz,"console=ttyS0"
+  A disk, and randomness for the guest:
+    xhyve -A -m 1G -s 0:0,hostbridge -s 31,lpc -s 3,virtio-blk,disk.img -s 4,virtio-rnd \\
+      -l com1,stdio -f kexec,vmlinuz,initrd.gz,"console=ttyS0 root=/dev/vda"
   A Multiboot kernel that ends the VM with a status of its own:
     xhyve -s 31,lpc -l com1,stdio -l debugexit -f multiboot,kernel.elf
 `;
