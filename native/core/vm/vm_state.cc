@@ -110,6 +110,8 @@ json::Object Vm::statistics() {
     json::Object row;
     row["instructions"] = json::Value{c.instructions};
     row["blocksDecoded"] = json::Value{c.blocks_decoded};
+    row["blocksTranslated"] = json::Value{c.blocks_translated};
+    row["codeBytes"] = json::Value{c.code_bytes};
     row["tlbMisses"] = json::Value{c.tlb_misses};
     row["pageFaults"] = json::Value{c.page_faults};
     row["exceptions"] = json::Value{c.exceptions};
