@@ -160,11 +160,13 @@ static void handle_by_tasks(void) {
   }
 }
 
+static struct { word taken, tr, first_ip, nt, dr6; } trap;
+
 static int in_task(struct frame *f) {
   u16 tr;
   FLAT("str %0" : "=r"(tr));
-  print("  in-task: v%u tr=%x first-ip=%x nt=%x dr6=%x\n", f->vector, (word)tr, (word)(f->ip == other.eip),
-        f->flags & F_NT, get_dr6() & 0xe00f);
+  trap.taken = f->vector, trap.tr = tr, trap.first_ip = f->ip == other.eip, trap.nt = f->flags & F_NT;
+  trap.dr6 = get_dr6() & 0xe00f;
   FLAT("pushf; andl $~0x4000,(%esp); popf");
   system_descriptor(TSS_SELECTOR, (word)tss, 103, A_TSS32);
   FLAT("clts; lldt %w0; ltr %w1" ::"r"(0), "r"(TSS_SELECTOR));
@@ -200,6 +202,8 @@ static void bad_images(void) {
   hook = in_task;
   other.trap = 1;
   report("image.trap-bit", call_task);
+  print("image.trap-bit.state: v%u tr=%x first-ip=%x nt=%x dr6=%x\n", trap.taken, trap.tr, trap.first_ip, trap.nt,
+        trap.dr6);
   hook = 0;
 }
 

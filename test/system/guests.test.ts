@@ -6,6 +6,7 @@ import {
   build,
   differences,
   GUESTS,
+  type Guest,
   missing,
   runOurs,
   runQemu,
@@ -14,23 +15,23 @@ import {
 
 const paths = { root: fileURLToPath(new URL("../..", import.meta.url)) };
 
+function compare(guest: Guest, witness: Witness): void {
+  const ours = runOurs(paths, guest);
+  if ("failure" in ours) throw new Error(`${guest.name}: ours: ${ours.failure}`);
+  const theirs = runQemu(paths, guest, witness);
+  if ("failure" in theirs) throw new Error(`${guest.name}: ${witness}: ${theirs.failure}`);
+  expect(differences(paths, guest.name, ours.log, theirs.log, witness), guest.name).toEqual([]);
+}
+
 beforeAll(() => build(paths));
 
-const CASES = (["tcg", "kvm"] as const).map((witness) => ({ witness }));
-test.for<{ witness: Witness }>(CASES)(
-  "conformance guests against $witness",
-  ({ witness }, { skip }) => {
+for (const witness of ["tcg", "kvm"] as const) {
+  test(`conformance guests against ${witness}`, ({ skip }) => {
     const lacking = missing(paths, witness);
     if (lacking !== undefined) {
       console.log(`conformance guests against ${witness}: skipped: ${lacking}`);
       skip(lacking);
     }
-    for (const guest of GUESTS) {
-      const ours = runOurs(paths, guest);
-      if ("failure" in ours) throw new Error(`${guest.name}: ours: ${ours.failure}`);
-      const theirs = runQemu(paths, guest, witness);
-      if ("failure" in theirs) throw new Error(`${guest.name}: ${witness}: ${theirs.failure}`);
-      expect(differences(paths, guest.name, ours.log, theirs.log, witness), guest.name).toEqual([]);
-    }
-  },
-);
+    for (const guest of GUESTS) compare(guest, witness);
+  });
+}

@@ -9,9 +9,11 @@ const paths = { root: fileURLToPath(new URL("../..", import.meta.url)) };
 
 beforeAll(() => build(paths));
 
-test.each(GUESTS)("$name prints what was accepted", (guest) => {
-  const ours = runOurs(paths, guest);
-  if ("failure" in ours) throw new Error(ours.failure);
-  const expected = readFileSync(expectedLog(paths, guest), "utf8");
-  expect(differences(paths, guest.name, ours.log, expected)).toEqual([]);
-});
+for (const guest of GUESTS) {
+  test(`${guest.name} prints what was accepted`, () => {
+    const ours = runOurs(paths, guest);
+    if ("failure" in ours) throw new Error(ours.failure);
+    const expected = readFileSync(expectedLog(paths, guest), "utf8");
+    expect(differences(paths, guest.name, ours.log, expected)).toEqual([]);
+  });
+}
