@@ -106,13 +106,13 @@ export class ConsoleStream {
   #caughtUp(): void {
     if (this.#feed.live) return;
     this.#notify({ kind: "ended" });
-    this.#socket.close(NORMAL);
+    this.#close(NORMAL, "");
   }
 
   #drop(reason: string): void {
     this.#log.warn({ offset: this.#offset, reason }, "a console reader is dropped");
     this.#notify({ kind: "dropped", offset: this.#offset, reason });
-    this.#socket.close(TRY_AGAIN_LATER, "too slow");
+    this.#close(TRY_AGAIN_LATER, "too slow");
     this.#unwatch();
   }
 
@@ -123,8 +123,14 @@ export class ConsoleStream {
       .then(() => this.#feed.write(data))
       .then(
         () => this.#socket.resume(),
-        (error) => this.#socket.close(INTERNAL_ERROR, asVmError(error).code),
+        (error) => this.#close(INTERNAL_ERROR, asVmError(error).code),
       );
+  }
+
+  /** The client's own close frame must be read for this to end soon. */
+  #close(code: number, reason: string): void {
+    this.#socket.resume();
+    this.#socket.close(code, reason);
   }
 
   #notify(notice: ConsoleNotice): void {

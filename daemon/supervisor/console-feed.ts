@@ -1,6 +1,6 @@
 // The live side of one VM's console, shared by all who look at it: one connection to the VM
 // process, beside the one that controls it, there while somebody looks and the VM runs. It tells
-// that there is more, and types; the output itself is read from the history.
+// only that there is more: the output itself is read from the history.
 import { setTimeout as sleep } from "node:timers/promises";
 import { VmError } from "../../api-schema/index.js";
 import type { VmConnection, VmListener } from "./vm-connection.js";
@@ -13,6 +13,8 @@ export interface FeedSource {
   /** Whether a process runs that can be connected to. */
   live(): boolean;
   connect(listener: VmListener): Promise<VmConnection>;
+  /** The connection that controls the VM, while there is one: output never gets in its way. */
+  control(): VmConnection | undefined;
 }
 
 export class ConsoleFeed {
@@ -20,6 +22,7 @@ export class ConsoleFeed {
   readonly #watchers = new Set<() => void>();
   #connection: VmConnection | undefined;
   #running = false;
+  #telling = false;
 
   constructor(source: FeedSource) {
     this.#source = source;
@@ -48,13 +51,9 @@ export class ConsoleFeed {
   /** Resolves when the guest's side has taken all of it; rejects when the VM has none or ends. */
   async write(bytes: Buffer): Promise<void> {
     for (let left = bytes; left.length > 0; ) {
-      const connection = this.#connection;
-      if (connection !== undefined) {
-        const { accepted } = await connection.call("consoleWrite", {
-          data: left.toString("base64"),
-        });
-        left = left.subarray(accepted);
-      }
+      const data = left.toString("base64");
+      const answer = await this.#source.control()?.call("consoleWrite", { data });
+      left = left.subarray(answer?.accepted ?? 0);
       if (!this.#wanted()) throw new VmError("VM_STATE_FORBIDS", ["off", "be typed to"]);
       if (left.length > 0) await sleep(FULL_MS);
     }
@@ -92,7 +91,13 @@ export class ConsoleFeed {
     }
   }
 
+  /** Once for all that has come in this turn of the event loop. */
   #tell(): void {
-    for (const more of this.#watchers) more();
+    if (this.#telling) return;
+    this.#telling = true;
+    setImmediate(() => {
+      this.#telling = false;
+      for (const more of this.#watchers) more();
+    });
   }
 }

@@ -66,6 +66,7 @@ export class VmDriver {
     this.console = new ConsoleFeed({
       live: () => !this.#gone && !isOff(this.state),
       connect: async (listener) => (await this.#open(listener)).connection,
+      control: () => this.#connection,
     });
   }
 

@@ -13,10 +13,9 @@ import {
 import type { ConsoleBackend } from "../../devices/serial/console.js";
 import type { VirtualMachine } from "../machine.js";
 import { Connection } from "./connection.js";
+import { ConsoleFollower } from "./follower.js";
 
 const MAX_CLIENTS = 64;
-/** Console output that may wait for a follower before it is dropped. */
-const MAX_CONSOLE_BACKLOG = 1024 * 1024;
 
 export interface Served {
   readonly vm: VirtualMachine;
@@ -34,7 +33,7 @@ type Handlers = {
 
 interface Client {
   readonly connection: Connection;
-  unfollow: (() => void) | undefined;
+  follower: ConsoleFollower | undefined;
 }
 
 export function checkSocketPath(path: string): void {
@@ -77,18 +76,21 @@ export class RpcServer {
 
   close(): void {
     this.#server.close();
-    for (const { connection } of this.#clients) connection.close();
+    for (const { connection, follower } of this.#clients) {
+      follower?.end();
+      connection.close();
+    }
     rmSync(this.#path, { force: true });
   }
 
   #accept(socket: Socket): void {
     const client: Client = {
       connection: new Connection(socket, (method, params) => this.#answer(method, params, client)),
-      unfollow: undefined,
+      follower: undefined,
     };
     this.#clients.add(client);
     socket.on("close", () => {
-      client.unfollow?.();
+      client.follower?.end();
       this.#clients.delete(client);
     });
   }
@@ -100,30 +102,12 @@ export class RpcServer {
   }
 }
 
-const OUTPUT_CHUNK = 64 * 1024;
-
-function sendOutput(client: Client, offset: number, bytes: Uint8Array): void {
-  const { connection } = client;
-  if (connection.backlog > MAX_CONSOLE_BACKLOG) {
-    client.unfollow?.();
-    client.unfollow = undefined;
-    connection.drop("consoleDropped", { offset, reason: "the reader is too slow" });
-    return;
-  }
-  for (let at = 0; at < bytes.length; at += OUTPUT_CHUNK) {
-    const data = base64(bytes.subarray(at, at + OUTPUT_CHUNK));
-    connection.notify("consoleData", { offset: offset + at, data });
-  }
-}
-
 const base64 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
 
 function followConsole(console: ConsoleBackend, follow: boolean, client: Client): { end: number } {
-  client.unfollow?.();
-  client.unfollow = follow
-    ? console.follow((offset, bytes) => sendOutput(client, offset, bytes))
-    : undefined;
+  client.follower?.end();
+  client.follower = follow ? new ConsoleFollower(client.connection, console) : undefined;
   return { end: console.log.end };
 }
 
