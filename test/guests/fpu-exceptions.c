@@ -89,7 +89,7 @@ SNIPPET(read_misaligned, "mov area+1,%eax\nmov $7,%eax\nret");
 SNIPPET(read_word, "mov area+1,%ax\nmov $7,%eax\nret");
 SNIPPET(fld_misaligned, "fldl area+4\nfstp %st(0)\nmov $7,%eax\nret");
 SNIPPET(movups_misaligned, "movups area+1,%xmm0\nmov $7,%eax\nret");
-SNIPPET(push_misaligned, "mov %esp,%edx\ndec %esp\npush %eax\nmov %edx,%esp\nret");
+SNIPPET(push_misaligned, "mov %esp,%edx\ndec %esp\npush %eax\nmov %edx,%esp\nmov $7,%eax\nret");
 SNIPPET(movq_misaligned, "movq area+4,%mm0\nemms\nmov $7,%eax\nret");
 SNIPPET(cmpxchg8b_misaligned, "cmpxchg8b area+4\nmov $7,%eax\nret");
 

@@ -97,6 +97,27 @@ static void stacks(void) {
   FLAT("ltr %w0" ::"r"(TSS_SELECTOR));
 }
 
+// A contributory exception while another is delivered is #DF; a benign one is not.
+SNIPPET(bad_fs, "mov $0x7f8,%ecx\nmov %ecx,%fs\nret");
+SNIPPET(undefined, "ud2\nret");
+
+static void double_faults(void) {
+  gate(GP, KERNEL_CODE, stub(GP), 0x0e);
+  report("double.gp-np", bad_fs), report_user("double.gp-np-user", bad_fs);
+  gate(GP, 0x7f8, stub(GP), A_INT32);
+  report("double.gp-gp", bad_fs);
+  gate(GP, KERNEL_CODE, stub(GP), A_INT32);
+  gate(UD, KERNEL_CODE, stub(UD), 0x0e);
+  report("double.ud-np", undefined);
+  gate(UD, KERNEL_CODE, stub(UD), A_INT32);
+  gate(DE, KERNEL_DATA, stub(DE), A_INT32);
+  report("double.de-gp", div_);
+  gate(DE, KERNEL_CODE, stub(DE), A_INT32);
+  gate(0x70, KERNEL_CODE, stub(0x70), 0x6e), gate(NP, KERNEL_CODE, stub(NP), 0x0e);
+  report("double.int-np-np", int_70);
+  gate(NP, KERNEL_CODE, stub(NP), A_INT32);
+}
+
 // ---- call gates: ring 3 calls, the target notes its stack and returns --------------------------
 SNIPPET(call_gate, "mov %esp,%ebx\npush $0x33\npush $0x22\npush $0x11\nlcall *target\nsub %esp,%ebx\n"
         "mov %ebx,%eax\nadd %ebx,%esp\nret");
@@ -279,6 +300,7 @@ static void fast_calls(void) {
 void guest(void) {
   interrupts();
   stacks();
+  double_faults();
   call_gates();
   returns();
   report("lret.segments", lret_with_segments);

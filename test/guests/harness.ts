@@ -48,31 +48,36 @@ export function build(paths: Paths): void {
   if (status !== 0) throw new Error(`the guests do not build: ${error?.message ?? stderr}`);
 }
 
-function outcome(
-  command: string,
-  args: readonly string[],
-  log: (stdout: string) => string,
-  timeout = TIME_LIMIT,
-): Run {
+type How = {
+  readonly log: (stdout: string) => string;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly timeout?: number | undefined;
+};
+function outcome(command: string, args: readonly string[], how: How): Run {
   const { status, signal, stdout, stderr, error } = spawnSync(command, args, {
     encoding: "utf8",
-    timeout,
+    timeout: how.timeout ?? TIME_LIMIT,
+    env: how.env ?? process.env,
     stdio: ["ignore", "pipe", "pipe"],
   });
-  const text = log(stdout);
+  const text = how.log(stdout);
   if (status === STATUS_OF_END && text.endsWith("end\n")) return { log: text };
-  const how = error?.message ?? (signal === null ? `status ${status}` : `signal ${signal}`);
+  const ended = error?.message ?? (signal === null ? `status ${status}` : `signal ${signal}`);
   const why = stderr.trim().split("\n").slice(0, 3).join("; ");
   const tail = text.trimEnd().split("\n").slice(-4).join("\n  ");
-  return { failure: `${how}; ${why}\n  ${tail}` };
+  return { failure: `${ended}; ${why}\n  ${tail}` };
 }
 
-export function runOurs(paths: Paths, guest: Guest): Run {
+/** How our CPU runs the code: as users have it, or all by one of its two engines. */
+export type Engine = "both" | "interpreter" | "eager";
+
+export function runOurs(paths: Paths, guest: Guest, engine: Engine = "both"): Run {
   const machine = ["-A", "-m", MEMORY, "-c", String(guest.cpus), "-s", "0:0,hostbridge"];
   const lpc = ["-s", "31,lpc", "-l", "com1,stdio", "-l", "debugexit"];
   const what = ["-f", `multiboot,${image(paths, guest)}`];
   const args = [join(paths.root, "bin", "xhyve"), "--accel", "soft", ...machine, ...lpc, ...what];
-  return outcome(process.execPath, args, (stdout) => stdout.replaceAll("\r", ""));
+  const env = { ...process.env, XHYVED_SOFTCPU: engine };
+  return outcome(process.execPath, args, { log: (stdout) => stdout.replaceAll("\r", ""), env });
 }
 
 const QEMU = "qemu-system-x86_64";
@@ -91,7 +96,7 @@ export function runQemu(paths: Paths, guest: Guest, witness: Witness, timeout?: 
   try {
     writeFileSync(log, "");
     const args = [...machine, ...plain, ...devices, "-kernel", image(paths, guest)];
-    return outcome(QEMU, args, () => readFileSync(log, "utf8"), timeout);
+    return outcome(QEMU, args, { log: () => readFileSync(log, "utf8"), timeout });
   } finally {
     rmSync(folder, { recursive: true });
   }

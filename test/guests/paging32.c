@@ -89,6 +89,13 @@ SNIPPET(fxsave_, "mov arg,%ecx\nfxsave (%ecx)\nret");
 SNIPPET(bts_, "mov arg,%ecx\nmov $0x8000,%eax\nbts %eax,(%ecx)\nret");
 SNIPPET(xlat_, "mov arg,%ebx\nmov $0xff,%al\nxlat\nret");
 
+SNIPPET(ins_, "mov arg,%edi\nmov $0x80,%edx\nmov $8,%ecx\nrep insb\nmov %ecx,%eax\nret");
+SNIPPET(outs_, "mov arg,%esi\nmov $0x80,%edx\nmov $8,%ecx\nxor %edi,%edi\nrep outsb\nmov %ecx,%eax\nret");
+SNIPPET(cmps_, "mov arg,%esi\nmov $0x900000,%edi\nmov $16,%ecx\nrepe cmpsb\nmov %ecx,%eax\nret");
+SNIPPET(call_, "mov arg,%ecx\nmov %esp,%edx\nmov %ecx,%esp\ncall 1f\n1: mov %edx,%esp\nret");
+SNIPPET(bad_fs, "mov $0x7f8,%ecx\nmov %ecx,%fs\nret");
+SNIPPET(pop_mem, "mov arg,%ecx\npush $1\npop (%ecx)\nret");
+
 static int show_registers(struct frame *f) {
   print("  at the fault: cx=%x di-window=%x\n", f->cx, f->di - WINDOW);
   return 0;
@@ -107,7 +114,20 @@ static void instructions(void) {
   line("movs.misaligned-into-absent", WINDOW + 0xff2, movs_, 0);
   line("stos.into-absent", WINDOW + 0xff8, stos_, 0);
   line("stos.into-ro", WINDOW + 0x7000, stos_, 1);
+  line("ins.into-absent", WINDOW + 0xffc, ins_, 0);
+  line("outs.from-absent", WINDOW + 0xffc, outs_, 0);
+  line("cmps.into-absent", WINDOW + 0xff8, cmps_, 0);
   hook = 0;
+  line("call.absent", WINDOW + 0x1004, call_, 1);
+  line("pop.into-absent", WINDOW + 0x1000, pop_mem, 1);
+  print("pop.into-absent.sp: %x\n", user_stack_top - last.sp);
+  gate(PF, KERNEL_CODE, stub(PF), 0x0e);
+  line("double.pf-np", WINDOW + 0x1000, do_read, 0);
+  line("double.pf-np-user", WINDOW + 0x1000, do_read, 1);
+  gate(PF, KERNEL_CODE, stub(PF), A_INT32);
+  gate(GP, KERNEL_CODE, WINDOW + 0x1000, A_INT32);
+  report("fetch.handler-absent", bad_fs);
+  gate(GP, KERNEL_CODE, stub(GP), A_INT32);
   line("fxsave.cross", WINDOW + 0xf00, fxsave_, 0);
   line("bts.far-bit", WINDOW + 0x10, bts_, 0);
   line("xlat.absent", WINDOW + 0xf80, xlat_, 0);
