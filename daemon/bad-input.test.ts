@@ -117,8 +117,8 @@ describe("a request", () => {
   });
 
   it("that is too large is not read", async () => {
-    const body = Buffer.alloc(2 ** 20 + 1, " ");
-    const problem = problemOf(await daemon.raw("POST", "/v1/vms", { headers: JSON_TYPE, body }));
+    const headers = { ...JSON_TYPE, "content-length": String(2 ** 20 + 1) };
+    const problem = problemOf(await daemon.raw("POST", "/v1/vms", { headers, body: "{" }));
     expect(problem).toMatchObject({ status: 413, code: "REQUEST_TOO_LARGE" });
     expect(problem.detail).toContain("1048576");
   });
