@@ -1,7 +1,7 @@
 // A VM process without a daemon, for tests: starts it on a folder of its own, talks to it over its
 // socket.
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readConsoleLog } from "../../api-schema/console-log.js";
 import { type LaunchFile, runtimeFiles, type VmDefinition } from "../../api-schema/index.js";
@@ -47,12 +47,7 @@ export class VmProcess {
     const log = openSync(join(folder, "process.log"), "a");
     const child = spawn(process.execPath, [PROGRAM, folder], { stdio: ["ignore", log, log] });
     const socket = join(folder, runtimeFiles.socket);
-    await until(
-      () => existsSync(socket),
-      () => child.exitCode,
-      folder,
-    );
-    const connection = await VmConnection.open(socket, definition.name);
+    const connection = await connected(socket, definition.name, child, folder);
     await connection.hello();
     return new VmProcess(child, connection, console);
   }
@@ -99,17 +94,23 @@ export class VmProcess {
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-async function until(
-  done: () => boolean,
-  exit: () => number | null,
+/** The socket's file is there a moment before anybody listens on it. */
+async function connected(
+  socket: string,
+  name: string,
+  child: ChildProcess,
   folder: string,
-): Promise<void> {
+): Promise<VmConnection> {
   const deadline = Date.now() + READY_MS;
-  while (!done()) {
-    if (exit() !== null || Date.now() > deadline)
-      throw new Error(
-        `the VM process did not start: ${readFileSync(join(folder, "process.log"), "utf8")}`,
-      );
-    await pause(POLL_MS);
+  for (;;) {
+    try {
+      return await VmConnection.open(socket, name);
+    } catch {
+      if (child.exitCode !== null || Date.now() > deadline)
+        throw new Error(
+          `the VM process did not start: ${readFileSync(join(folder, "process.log"), "utf8")}`,
+        );
+      await pause(POLL_MS);
+    }
   }
 }
