@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 // unit: any user, no network, beside the code it tests. system: root, Debian packages, real
-// guests. long: run by hand.
+// guests.
 const project = (name: string, include: string[], testTimeout: number) => ({
   test: { name, include, testTimeout, hookTimeout: testTimeout, pool: "forks" as const },
 });
@@ -16,7 +16,6 @@ export default defineConfig({
         60_000,
       ),
       project("system", ["test/system/**/*.test.ts"], 600_000),
-      project("long", ["test/long/**/*.test.ts"], 3_600_000),
     ],
   },
 });

@@ -1,6 +1,7 @@
-// Runs everything that `npm test` (or, with the argument "system", `npm run test:system`) is made
-// of, one step after the other, and ends with one line that counts them. A skipped test must be
-// listed, with its reason, in test/allowed-skips.json: any other skip is a failure.
+// Runs everything that `npm test` (or, with the argument "system" or "long", `npm run test:system`
+// and `npm run test:long`) is made of, one step after the other, and ends with one line that counts
+// them. A skipped test must be listed, with its reason, in test/allowed-skips.json: any other skip
+// is a failure.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -28,6 +29,14 @@ const vitest = (project, ...more) => ({
 // Tests start daemons and VM processes from dist/.
 const build = { name: "build", command: bin("tsc"), args: ["-p", "tsconfig.build.json"] };
 
+const oracle = (cpu, count) => ({
+  name: `oracle: random instructions on this CPU and on the ${cpu}`,
+  command: process.execPath,
+  args: ["test/oracle/run.mjs", "--cpu", cpu, "--count", String(count)],
+});
+
+const LOCKSTEP = "build/core/plain/softcpu/translator/lockstep_test";
+
 const STEPS = {
   unit: [
     { name: "format and lint", command: bin("biome"), args: ["check", "."] },
@@ -39,13 +48,25 @@ const STEPS = {
       command: "make",
       args: ["-s", "-j", jobs, "-C", "native/test", "check"],
     },
-    {
-      name: "oracle: random instructions against this CPU",
-      command: process.execPath,
-      args: ["test/oracle/run.mjs", "--count", "60000"],
-    },
+    oracle("interpreter", 60_000),
+    oracle("translator", 60_000),
   ],
   system: [build, vitest("system", "--no-file-parallelism")],
+  long: [
+    oracle("interpreter", 10_000_000),
+    oracle("translator", 10_000_000),
+    {
+      name: "build the lock step of interpreter and translator",
+      command: "make",
+      args: ["-s", "-j", jobs, "-C", "native/test", `../../${LOCKSTEP}`],
+    },
+    {
+      name: "lock step: 100,000 random programs",
+      command: join(root, LOCKSTEP),
+      args: [],
+      env: { LOCKSTEP_PROGRAMS: "100000" },
+    },
+  ],
 };
 
 function allowedSkips() {
@@ -67,10 +88,14 @@ function unlistedSkips(project) {
   return skipped.filter((name) => allowed[name] === undefined);
 }
 
-function run({ name, command, args, after }) {
+function run({ name, command, args, env = {}, after }) {
   console.log(`\n== ${name}`);
   const began = Date.now();
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: "inherit" });
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: "inherit",
+    env: { ...process.env, ...env },
+  });
   if (error) console.error(`  cannot run ${command}: ${error.message}`);
   const unlisted = status === 0 ? (after?.() ?? []) : [];
   for (const test of unlisted) console.error(`  skipped without being listed: ${test}`);
