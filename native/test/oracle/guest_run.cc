@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "accel/no_platform.h"
 #include "softcpu/cpu.h"
 
 namespace oracle {
@@ -35,24 +36,6 @@ bool pushes_error(unsigned vector) {
   return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
 }
 
-class StillPlatform final : public Platform {
- public:
-  std::uint32_t in(VcpuIndex, std::uint16_t, unsigned) override { return ~0u; }
-  void out(VcpuIndex, std::uint16_t, unsigned, std::uint32_t) override {}
-  std::uint64_t read(VcpuIndex, Gpa, unsigned) override { return ~0ull; }
-  void write(VcpuIndex, Gpa, unsigned, std::uint64_t) override {}
-  std::optional<std::uint64_t> read_apic_msr(VcpuIndex, std::uint32_t) override { return {}; }
-  bool write_apic_msr(VcpuIndex, std::uint32_t, std::uint64_t) override { return false; }
-  std::uint8_t cr8(VcpuIndex) override { return 0; }
-  void set_cr8(VcpuIndex, std::uint8_t) override {}
-  std::optional<std::uint8_t> acknowledge_interrupt(VcpuIndex) override { return {}; }
-  std::uint64_t tsc() override { return 0; }
-  std::uint64_t tsc_frequency() const override { return 2'500'000'000; }
-  std::uint64_t a20_mask() const override { return ~0ull; }
-  void spin_hint(VcpuIndex) override {}
-  bool ignore_unknown_msrs() const override { return false; }
-};
-
 // SDM Vol. 3, "Segment Descriptors".
 std::uint64_t descriptor(std::uint64_t base, std::uint32_t limit, std::uint32_t access) {
   return (limit & 0xffff) | (base & 0xff'ffff) << 16 | std::uint64_t{access & 0xff} << 40 |
@@ -68,7 +51,7 @@ Segment segment(std::uint16_t selector, std::uint64_t base, std::uint32_t limit,
 }  // namespace
 
 struct GuestRunner::Parts {
-  StillPlatform platform;
+  NoPlatform platform;
   VcpuSignals signals;
   VcpuSignals* all[1] = {&signals};
   std::unique_ptr<GuestMemory> memory;
