@@ -1,3 +1,4 @@
+export * from "./actions.js";
 export * from "./daemon-api.js";
 export * from "./definition.js";
 export * from "./errors.js";

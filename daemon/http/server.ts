@@ -3,17 +3,27 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { chmodSync, readFileSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import websocket from "@fastify/websocket";
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from "fastify";
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyRequest,
+} from "fastify";
 import type { Logger } from "pino";
-import { API_PREFIX, MAX_CONSOLE_FRAME, VmError } from "../../api-schema/index.js";
+import { MAX_CONSOLE_FRAME, VmError } from "../../api-schema/index.js";
 import type { TcpSettings } from "../settings.js";
 import type { Supervisor } from "../supervisor/supervisor.js";
 import type { VmFolders } from "../supervisor/vm-folders.js";
-import { consoleRoutes } from "./console.js";
-import { hostRoutes } from "./host.js";
+import type { Principal } from "./call.js";
+import { makeDispatcher } from "./dispatch.js";
+import { makeHandlers } from "./handlers/index.js";
 import { BODY_LIMIT, knownError, problems, refuseNonHttp, sendProblem } from "./problems.js";
-import { validation } from "./validation.js";
-import { vmRoutes } from "./vms.js";
+import { operationRoutes } from "./routes.js";
+
+declare module "fastify" {
+  interface FastifyRequest {
+    principal: Principal;
+  }
+}
 
 export interface ServerParts {
   readonly supervisor: Supervisor;
@@ -22,26 +32,27 @@ export interface ServerParts {
   readonly version: string;
 }
 
-export async function buildServer(
-  { supervisor, folders, log, version }: ServerParts,
-  token?: Buffer,
-): Promise<FastifyInstance> {
+export async function buildServer(parts: ServerParts, token?: Buffer): Promise<FastifyInstance> {
   const app = Fastify({
-    loggerInstance: log as FastifyBaseLogger,
+    loggerInstance: parts.log as FastifyBaseLogger,
     bodyLimit: BODY_LIMIT,
     forceCloseConnections: true,
+    exposeHeadRoutes: false,
     frameworkErrors: (error, request, reply) => sendProblem(knownError(error), request, reply),
     clientErrorHandler: refuseNonHttp,
   });
   await app.register(problems);
-  await app.register(validation);
   await app.register(websocket, { options: { maxPayload: MAX_CONSOLE_FRAME } });
-  if (token !== undefined) app.addHook("onRequest", requireToken(token));
-  await app.register(vmRoutes, { prefix: API_PREFIX, supervisor });
-  await app.register(consoleRoutes, { prefix: API_PREFIX, supervisor, folders });
-  await app.register(hostRoutes, { prefix: API_PREFIX, version });
+  app.decorateRequest("principal");
+  app.addHook("onRequest", token === undefined ? whoConnected : requireToken(token));
+  const dispatcher = makeDispatcher(makeHandlers(parts));
+  await app.register(operationRoutes, { dispatcher });
   await app.ready();
   return app;
+}
+
+async function whoConnected(request: FastifyRequest): Promise<void> {
+  request.principal = { kind: "socket", scope: "admin", uid: -1, pid: -1 };
 }
 
 const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
@@ -49,10 +60,11 @@ const digest = (text: string): Buffer => createHash("sha256").update(text).diges
 /** Tokens are compared as digests, in constant time. */
 const requireToken =
   (token: Buffer) =>
-  async (request: { headers: { authorization?: string | undefined } }): Promise<void> => {
+  async (request: FastifyRequest): Promise<void> => {
     const given = /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];
     if (given === undefined || !timingSafeEqual(digest(given), token))
       throw new VmError("UNAUTHORIZED");
+    request.principal = { kind: "token", scope: "admin", name: "file" };
   };
 
 /** The digest of the file's first line; throws VmError naming the file. */

@@ -64,8 +64,10 @@ export class Supervisor {
     return this.#add(row);
   }
 
-  change(driver: VmDriver, change: ChangeVm): ReturnType<VmDriver["change"]> {
-    return driver.change((before) => {
+  /** `ifMatch`: the generation that the change is meant for; throws VM_CHANGED at another. */
+  change(driver: VmDriver, change: ChangeVm, ifMatch?: number): ReturnType<VmDriver["change"]> {
+    return driver.change((before, generation) => {
+      requireGeneration(generation, ifMatch);
       const merged: Record<string, unknown> = { ...before, ...change };
       for (const [field, value] of Object.entries(change)) if (value === null) delete merged[field];
       const definition = parse(VmDefinition, merged, "body");
@@ -77,8 +79,9 @@ export class Supervisor {
     });
   }
 
-  async remove(driver: VmDriver): Promise<void> {
-    await driver.remove(() => {
+  async remove(driver: VmDriver, ifMatch?: number): Promise<void> {
+    await driver.remove((generation) => {
+      requireGeneration(generation, ifMatch);
       this.#registry.remove(driver.uuid);
       this.#drivers.delete(driver.uuid);
       this.#folders.remove(driver.uuid);
@@ -107,4 +110,9 @@ export class Supervisor {
       if (driver.uuid === uuid) throw new VmError("VM_UUID_EXISTS", [uuid]);
     }
   }
+}
+
+function requireGeneration(generation: number, ifMatch: number | undefined): void {
+  if (ifMatch !== undefined && ifMatch !== generation)
+    throw new VmError("VM_CHANGED", [generation, ifMatch]);
 }

@@ -111,10 +111,10 @@ export class VmDriver {
   }
 
   /** Runs `change` with the definition while the VM is off, and stores what it returns. */
-  change(change: (definition: VmDefinition) => VmDefinition): Promise<VmView> {
+  change(change: (definition: VmDefinition, generation: number) => VmDefinition): Promise<VmView> {
     return this.#inOrder(async () => {
       this.#admitted("change");
-      const definition = change(this.#row.definition);
+      const definition = change(this.#row.definition, this.#row.generation);
       const generation = this.#row.generation + 1;
       const changed = Date.now();
       this.#tools.registry.updateDefinition(definition, generation, changed);
@@ -124,10 +124,10 @@ export class VmDriver {
   }
 
   /** Runs `remove` while the VM is off; nothing can be asked of it afterwards. */
-  remove(remove: () => void): Promise<void> {
+  remove(remove: (generation: number) => void): Promise<void> {
     return this.#inOrder(async () => {
       this.#admitted("delete");
-      remove();
+      remove(this.#row.generation);
       this.#gone = true;
       this.console.changed();
     });

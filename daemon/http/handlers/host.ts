@@ -3,13 +3,13 @@ import { execFile } from "node:child_process";
 import { cpus, hostname, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { FastifyInstance } from "fastify";
-import { HostInformation, VmError } from "../../api-schema/index.js";
+import { type HostInformation, VmError } from "../../../api-schema/index.js";
+import type { Handlers } from "../call.js";
 
 const run = promisify(execFile);
 
 // The accelerators are asked in a process of their own: the daemon never loads the VM addon.
-const PROBE = fileURLToPath(new URL("../../vmm/process/accelerators.js", import.meta.url));
+const PROBE = fileURLToPath(new URL("../../../vmm/process/accelerators.js", import.meta.url));
 const PROBE_TIMEOUT_MS = 20_000;
 
 type Probe = Pick<HostInformation, "accelerators" | "chosen">;
@@ -29,23 +29,22 @@ function lastWords(error: unknown): string {
   return lines.find((line) => /^[A-Za-z]*Error: /.test(line)) ?? lines[0] ?? "it ended";
 }
 
-export async function hostRoutes(
-  app: FastifyInstance,
-  { version }: { version: string },
-): Promise<void> {
+export function hostHandlers(version: string): Pick<Handlers, "getHost"> {
   let probed: Promise<Probe> | undefined;
-  app.get("/host", { schema: { response: { 200: HostInformation } } }, async () => {
-    probed ??= probe();
-    probed.catch(() => {
-      probed = undefined; // a probe that failed is made again at the next request
-    });
-    return {
-      version,
-      hostname: hostname(),
-      platform: `${process.platform}-${process.arch}`,
-      cpus: cpus().length,
-      memory: totalmem(),
-      ...(await probed),
-    };
-  });
+  return {
+    getHost: async () => {
+      probed ??= probe();
+      probed.catch(() => {
+        probed = undefined; // a probe that failed is made again at the next request
+      });
+      return {
+        version,
+        hostname: hostname(),
+        platform: `${process.platform}-${process.arch}`,
+        cpus: cpus().length,
+        memory: totalmem(),
+        ...(await probed),
+      };
+    },
+  };
 }

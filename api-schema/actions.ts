@@ -1,0 +1,32 @@
+// What a VM can be asked, and in which states. `do`: it is carried out. `already`: it is so, or on
+// its way: success, and nothing to do. Any other state refuses it with VM_STATE_FORBIDS.
+import type { VmPower } from "./daemon-api.js";
+
+interface Admission {
+  readonly do: readonly VmPower[];
+  readonly already: readonly VmPower[];
+}
+
+const off = ["defined", "stopped", "failed"] as const satisfies readonly VmPower[];
+const on = ["starting", "running", "paused", "stopping"] as const satisfies readonly VmPower[];
+
+export const vmActions = {
+  start: { do: off, already: [] },
+  shutdown: { do: ["running"], already: [...off, "stopping"] },
+  stop: { do: on, already: off },
+  reset: { do: ["running", "paused"], already: [] },
+  pause: { do: ["running"], already: ["paused"] },
+  resume: { do: ["paused"], already: ["running"] },
+  change: { do: off, already: [] },
+  delete: { do: off, already: [] },
+} as const satisfies Record<string, Admission>;
+
+export type VmAction = keyof typeof vmActions;
+
+export const isVmAction = (name: string): name is VmAction => Object.hasOwn(vmActions, name);
+
+/** What a VM in this state can be asked so that something happens. */
+export const actionsIn = (state: VmPower): readonly VmAction[] =>
+  Object.entries<Admission>(vmActions).flatMap(([name, { do: states }]) =>
+    states.includes(state) && isVmAction(name) ? [name] : [],
+  );

@@ -1,0 +1,285 @@
+// The API of the daemon: one row for each operation. The routes, their validation and rights, the
+// JSON-RPC methods, the OpenAPI document, the client's types and the conformance test are all made
+// from this table; daemon/http/handlers/ has one function for each row, and the compiler refuses a
+// row without one.
+import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox";
+import type { VmAction } from "./actions.js";
+import {
+  ChangeVm,
+  ConsoleQuery,
+  CreateVm,
+  HostInformation,
+  NoBody,
+  ShutdownBody,
+  Statistics,
+  StreamQuery,
+  VcpuPath,
+  VcpuRegisters,
+  VmList,
+  VmPath,
+  VmView,
+  WaitQuery,
+} from "./daemon-api.js";
+import type { ErrorCode } from "./errors.js";
+import { count } from "./shape.js";
+
+/** read: looks. operate: starts, stops, types at consoles. admin: all else. Each has those before. */
+export const scopes = ["read", "operate", "admin"] as const;
+export type Scope = (typeof scopes)[number];
+
+export type HttpMethod = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+
+/** What an operation answers with when it succeeds. */
+export type AnswerSpec =
+  /** JSON of this shape. `etag`: its member `generation` is the entity tag. */
+  | {
+      readonly kind: "json";
+      readonly status: 200 | 201 | 202;
+      /** Another status of success, which the handler chooses. */
+      readonly or?: 200 | 201 | 202;
+      readonly schema: TSchema;
+      readonly etag?: true;
+      /** The Location header: a path with members of the answer in braces. */
+      readonly location?: string;
+    }
+  | { readonly kind: "nothing"; readonly status: 204 }
+  /** Bytes or text as they are; `headers` say more about them, by names that JSON-RPC uses. */
+  | {
+      readonly kind: "raw";
+      readonly status: 200;
+      readonly mediaType: string;
+      readonly headers?: Readonly<
+        Record<string, { readonly name: string; readonly schema: TSchema }>
+      >;
+    }
+  /** Server-sent events, each with a sequence number as its id; notifications over JSON-RPC. */
+  | { readonly kind: "events"; readonly status: 200; readonly schema: TSchema }
+  /** A WebSocket with frames of its own. */
+  | { readonly kind: "websocket"; readonly status: 101 };
+
+export interface OperationSpec {
+  /** Method and whole path; parameters in braces, as in OpenAPI. */
+  readonly http: `${HttpMethod} /${string}`;
+  readonly tag: string;
+  /** One line, as a command: "Start a VM". */
+  readonly summary: string;
+  readonly details?: string;
+  /** The right that a token needs; none: no token is asked for. */
+  readonly scope: Scope | "none";
+  readonly path?: TObject;
+  readonly query?: TObject;
+  /** What is absent is taken as {}. */
+  readonly body?: TSchema;
+  readonly answer: AnswerSpec;
+  /** Beyond those that follow from the row itself: see errorsOf(). */
+  readonly errors?: readonly ErrorCode[];
+  /** What is asked of the VM of the path: api-schema/actions.ts has the states that allow it. */
+  readonly action?: VmAction;
+  /** Takes If-Match with the generation of the VM that the client has seen. */
+  readonly conditional?: true;
+}
+
+/** What can go wrong between the daemon and a VM's process. */
+const processErrors = [
+  "VM_PROCESS_GONE",
+  "VM_PROCESS_SILENT",
+] as const satisfies readonly ErrorCode[];
+
+const vmJson = { kind: "json", status: 200, schema: VmView, etag: true } as const;
+
+const verb = <const A extends VmAction, B extends TSchema>(action: A, summary: string, body: B) =>
+  ({
+    http: `POST /v1/vms/{vm}/${action}`,
+    tag: "lifecycle",
+    summary,
+    scope: "operate",
+    path: VmPath,
+    query: WaitQuery,
+    body,
+    answer: vmJson,
+    action,
+    errors: processErrors,
+  }) as const satisfies OperationSpec;
+
+export const operations = {
+  getHost: {
+    http: "GET /v1/host",
+    tag: "host",
+    summary: "What the host is and which accelerators it has",
+    scope: "read",
+    answer: { kind: "json", status: 200, schema: HostInformation },
+    errors: ["HOST_PROBE_FAILED"],
+  },
+
+  listVms: {
+    http: "GET /v1/vms",
+    tag: "vms",
+    summary: "List VMs",
+    scope: "read",
+    answer: { kind: "json", status: 200, schema: VmList },
+  },
+  createVm: {
+    http: "POST /v1/vms",
+    tag: "vms",
+    summary: "Define a VM",
+    scope: "admin",
+    body: CreateVm,
+    answer: { kind: "json", status: 201, schema: VmView, etag: true, location: "/v1/vms/{uuid}" },
+    errors: ["VM_EXISTS", "VM_UUID_EXISTS"],
+  },
+  getVm: {
+    http: "GET /v1/vms/{vm}",
+    tag: "vms",
+    summary: "Show a VM",
+    scope: "read",
+    path: VmPath,
+    answer: vmJson,
+  },
+  changeVm: {
+    http: "PATCH /v1/vms/{vm}",
+    tag: "vms",
+    summary: "Change a VM's definition",
+    scope: "admin",
+    path: VmPath,
+    body: ChangeVm,
+    answer: vmJson,
+    action: "change",
+    conditional: true,
+    errors: ["VM_EXISTS"],
+  },
+  deleteVm: {
+    http: "DELETE /v1/vms/{vm}",
+    tag: "vms",
+    summary: "Delete a VM",
+    scope: "admin",
+    path: VmPath,
+    answer: { kind: "nothing", status: 204 },
+    action: "delete",
+    conditional: true,
+  },
+
+  startVm: {
+    ...verb("start", "Start a VM", NoBody),
+    errors: [...processErrors, "VM_START_FAILED"],
+  },
+  shutdownVm: verb("shutdown", "Press the power button; stop after a time limit", ShutdownBody),
+  stopVm: verb("stop", "Stop a VM at once", NoBody),
+  resetVm: verb("reset", "Reset a VM", NoBody),
+  pauseVm: verb("pause", "Pause a VM", NoBody),
+  resumeVm: verb("resume", "Let a paused VM go on", NoBody),
+
+  getVmStatistics: {
+    http: "GET /v1/vms/{vm}/statistics",
+    tag: "inspection",
+    summary: "A running VM's counters",
+    scope: "read",
+    path: VmPath,
+    answer: { kind: "json", status: 200, schema: Statistics },
+    errors: ["VM_STATE_FORBIDS", ...processErrors],
+  },
+  getVcpuRegisters: {
+    http: "GET /v1/vms/{vm}/vcpus/{vcpu}",
+    tag: "inspection",
+    summary: "The registers of a vCPU of a paused VM",
+    scope: "operate",
+    path: VcpuPath,
+    answer: { kind: "json", status: 200, schema: VcpuRegisters },
+    errors: ["VM_STATE_FORBIDS", "VCPU_NOT_FOUND", ...processErrors],
+  },
+
+  readConsole: {
+    http: "GET /v1/vms/{vm}/console",
+    tag: "console",
+    summary: "What the guest has printed, by byte offset",
+    scope: "read",
+    path: VmPath,
+    query: ConsoleQuery,
+    answer: {
+      kind: "raw",
+      status: 200,
+      mediaType: "application/octet-stream",
+      headers: {
+        offset: { name: "x-console-offset", schema: count },
+        first: { name: "x-console-first", schema: count },
+        end: { name: "x-console-end", schema: count },
+      },
+    },
+  },
+  streamConsole: {
+    http: "GET /v1/vms/{vm}/console/stream",
+    tag: "console",
+    summary: "The console both ways, over a WebSocket",
+    scope: "operate",
+    path: VmPath,
+    query: StreamQuery,
+    answer: { kind: "websocket", status: 101 },
+    errors: ["CONSOLE_NONE"],
+  },
+} as const satisfies Record<string, OperationSpec>;
+
+export type Operations = typeof operations;
+export type OperationId = keyof Operations;
+
+export const isOperation = (name: string): name is OperationId => Object.hasOwn(operations, name);
+
+/** The row, as any row. */
+export const specOf = (id: OperationId): OperationSpec => operations[id];
+
+export const operationIds = Object.keys(operations) as readonly OperationId[];
+
+export function methodAndPath({ http }: OperationSpec): readonly [HttpMethod, string] {
+  const [method, path] = http.split(" ");
+  return [method as HttpMethod, path ?? "/"];
+}
+
+type Part<Id extends OperationId, Name extends "path" | "query" | "body"> =
+  Operations[Id] extends Readonly<Record<Name, infer S extends TSchema>> ? Static<S> : undefined;
+
+export type PathOf<Id extends OperationId> = Part<Id, "path">;
+export type QueryOf<Id extends OperationId> = Part<Id, "query">;
+export type BodyOf<Id extends OperationId> = Part<Id, "body">;
+
+/** Rows by what they answer with. */
+export type OperationOf<Kind extends AnswerSpec["kind"]> = {
+  [Id in OperationId]: Operations[Id]["answer"]["kind"] extends Kind ? Id : never;
+}[OperationId];
+
+/** The JSON that an operation answers with. */
+export type ResultOf<Id extends OperationId> = Operations[Id]["answer"] extends {
+  readonly kind: "json" | "events";
+  readonly schema: infer S extends TSchema;
+}
+  ? Static<S>
+  : undefined;
+
+export const IfMatchHeader = Type.String({
+  pattern: '^("[0-9]{1,15}"|\\*)$',
+  description: 'the generation in quotes, as ETag gives it ("3"), or *',
+});
+export const IdempotencyKeyHeader = Type.String({
+  pattern: "^[\\x21-\\x7e]{1,255}$",
+  description: "1 to 255 visible ASCII characters",
+});
+
+/** A POST or PATCH may carry an Idempotency-Key: GET, PUT and DELETE need none. */
+export const takesKey = (spec: OperationSpec): boolean =>
+  (spec.http.startsWith("POST ") || spec.http.startsWith("PATCH ")) && spec.answer.kind === "json";
+
+/** All codes that an operation can be refused with. */
+export function errorsOf(spec: OperationSpec): readonly ErrorCode[] {
+  const codes: (ErrorCode | false)[] = [
+    ...(spec.errors ?? []),
+    "REQUEST_INVALID",
+    spec.body !== undefined && "REQUEST_NOT_JSON",
+    spec.body !== undefined && "MEDIA_TYPE",
+    spec.body !== undefined && "REQUEST_TOO_LARGE",
+    spec.scope !== "none" && "UNAUTHORIZED",
+    spec.scope !== "none" && "FORBIDDEN",
+    spec.path !== undefined && "vm" in spec.path.properties && "VM_NOT_FOUND",
+    spec.action !== undefined && "VM_STATE_FORBIDS",
+    spec.conditional === true && "VM_CHANGED",
+    spec.answer.kind === "websocket" && "UPGRADE_REQUIRED",
+    "INTERNAL",
+  ];
+  return [...new Set(codes.filter((code) => code !== false))].sort();
+}

@@ -1,0 +1,12 @@
+// All handlers: what a row of the table of operations does.
+import type { Handlers } from "../call.js";
+import type { ServerParts } from "../server.js";
+import { consoleHandlers } from "./console.js";
+import { hostHandlers } from "./host.js";
+import { vmHandlers } from "./vms.js";
+
+export const makeHandlers = (parts: ServerParts): Handlers => ({
+  ...hostHandlers(parts.version),
+  ...vmHandlers(parts.supervisor),
+  ...consoleHandlers(parts),
+});

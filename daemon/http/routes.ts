@@ -1,0 +1,126 @@
+// The table of operations as routes: one for each row, and nothing else.
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { WebSocket } from "ws";
+import { VmError } from "../../api-schema/index.js";
+import {
+  type AnswerSpec,
+  methodAndPath,
+  type OperationId,
+  type OperationSpec,
+  operationIds,
+  specOf,
+} from "../../api-schema/operations.js";
+import { type CallContext, type RawReply, Reply } from "./call.js";
+import type { Dispatcher, Given } from "./dispatch.js";
+import { sendEvents } from "./events.js";
+
+declare module "fastify" {
+  interface FastifyRequest {
+    /** What a WebSocket does once it is open. */
+    runSocket: ((socket: WebSocket) => void) | undefined;
+  }
+}
+
+export async function operationRoutes(
+  app: FastifyInstance,
+  { dispatcher }: { dispatcher: Dispatcher },
+): Promise<void> {
+  app.decorateRequest("runSocket", undefined);
+  for (const id of operationIds) addRoute(app, dispatcher, id, specOf(id));
+}
+
+/** OpenAPI's {name} is :name here. */
+export const routePath = (path: string): string => path.replace(/\{([a-z]+)\}/g, ":$1");
+
+function addRoute(
+  app: FastifyInstance,
+  dispatcher: Dispatcher,
+  id: OperationId,
+  spec: OperationSpec,
+): void {
+  const [method, path] = methodAndPath(spec);
+  const url = routePath(path);
+  const call = (request: FastifyRequest, reply: FastifyReply): Promise<unknown> =>
+    dispatcher.call(id, givenBy(request), contextOf(request, reply));
+  if (spec.answer.kind === "websocket")
+    app.route({
+      method,
+      url,
+      // Before the upgrade: a refusal is then an answer like any other.
+      preHandler: async (request, reply) => {
+        request.runSocket = (await call(request, reply)) as (socket: WebSocket) => void;
+      },
+      handler: async (_request, reply) => {
+        void reply.header("upgrade", "websocket");
+        throw new VmError("UPGRADE_REQUIRED");
+      },
+      wsHandler: (socket: WebSocket, request: FastifyRequest) => request.runSocket?.(socket),
+    });
+  else
+    app.route({
+      method,
+      url,
+      handler: async (request, reply) => send(reply, spec.answer, await call(request, reply)),
+    });
+}
+
+const givenBy = (request: FastifyRequest): Given => ({
+  path: request.params,
+  query: request.query,
+  body: request.body,
+  ifMatch: request.headers["if-match"],
+});
+
+function contextOf(request: FastifyRequest, reply: FastifyReply): CallContext {
+  const gone = new AbortController();
+  reply.raw.once("close", () => gone.abort());
+  const { principal, log } = request;
+  return { principal, log, requestId: String(request.id), signal: gone.signal };
+}
+
+function send(reply: FastifyReply, answer: AnswerSpec, outcome: unknown): FastifyReply {
+  switch (answer.kind) {
+    case "json":
+      return sendJson(reply, answer, outcome);
+    case "nothing":
+      return reply.code(answer.status).send();
+    case "raw":
+      return sendRaw(reply, answer, outcome as RawReply);
+    case "events":
+      return sendEvents(reply, outcome as Parameters<typeof sendEvents>[1]);
+    case "websocket":
+      throw new VmError("UPGRADE_REQUIRED");
+  }
+}
+
+function sendJson(
+  reply: FastifyReply,
+  { status, etag, location }: AnswerSpec & { kind: "json" },
+  outcome: unknown,
+): FastifyReply {
+  const chosen = outcome instanceof Reply ? outcome.status : status;
+  const body = (outcome instanceof Reply ? outcome.body : outcome) as Record<string, unknown>;
+  if (etag === true) void reply.header("etag", `"${String(body.generation)}"`);
+  if (location !== undefined && chosen !== 200)
+    void reply.header("location", filledIn(location, body));
+  return reply
+    .code(chosen)
+    .header("content-type", "application/json; charset=utf-8")
+    .send(JSON.stringify(body));
+}
+
+const filledIn = (template: string, values: Readonly<Record<string, unknown>>): string =>
+  template.replace(/\{([a-z]+)\}/g, (_, name: string) => encodeURIComponent(String(values[name])));
+
+function sendRaw(
+  reply: FastifyReply,
+  { mediaType, headers = {} }: AnswerSpec & { kind: "raw" },
+  { bytes, headers: values = {} }: RawReply,
+): FastifyReply {
+  void reply.header("content-type", mediaType);
+  for (const [key, value] of Object.entries(values)) {
+    const name = headers[key]?.name;
+    if (name !== undefined) void reply.header(name, value);
+  }
+  return reply.send(bytes);
+}
