@@ -2,20 +2,15 @@
 // a validator that fills in `default` first (ajv's useDefaults, TypeBox's Value.Default) turns what
 // a client wrote into a whole VmDefinition.
 import { type Static, Type } from "@sinclair/typebox";
+import { diskSource, HostPath } from "./disk.js";
 import { closed, literals } from "./shape.js";
+
+export { HostPath };
 
 const MIB = 2 ** 20;
 const PAGE = 4096;
 const MAX_MEMORY = 2 ** 40;
 const MAX_CPUS = 64;
-
-/** A host path: absolute or not is for who reads it; never with a NUL. */
-export const HostPath = Type.String({
-  minLength: 1,
-  maxLength: 4095,
-  pattern: "^[^\\u0000]+$",
-  description: "a path of 1 to 4095 characters without a NUL",
-});
 
 /** Linux's own limit is 2048 with the NUL; the loader checks what the kernel says it takes. */
 const CommandLine = Type.String({
@@ -80,22 +75,11 @@ const PciUart = closed({
   /** Nothing is plugged in where it is absent: no member of a union can have defaults (ajv). */
   serial: Type.Optional(closed({ backend: literals(serialBackends), ...cable })),
 });
-const SectorSize = Type.Integer({ minimum: 512, maximum: 65536 });
 
-/** A disk on a raw image, or on a block device of the host. */
 const VirtioBlkDevice = closed({
   slot: PciSlot,
   type: Type.Literal("virtio-blk"),
-  path: HostPath,
-  readOnly: Type.Optional(Type.Boolean()),
-  /** Every write is on the medium before the guest hears of its end. */
-  sync: Type.Optional(Type.Boolean()),
-  /** 512 where absent. */
-  logicalSector: Type.Optional(SectorSize),
-  /** The logical one where absent. */
-  physicalSector: Type.Optional(SectorSize),
-  /** Where absent, of the path: the same in every run. */
-  serial: Type.Optional(Type.String({ pattern: "^[\\x20-\\x7e]{0,20}$" })),
+  ...diskSource,
   /** 1 where absent. */
   queues: Type.Optional(Type.Integer({ minimum: 1, maximum: 64 })),
 });

@@ -61,7 +61,7 @@ async function finish(
   { openSerial, onReset, lockFile }: BuildOptions,
   { placed, firmware, images, machine, restore }: Prepared,
 ): Promise<BuiltVm> {
-  const disks = new OpenDisks(placed, lockFile);
+  const disks = await OpenDisks.open(placed, lockFile);
   try {
     const serial = await openSerial();
     const vm = new VirtualMachine({

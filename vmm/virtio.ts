@@ -1,6 +1,6 @@
 // From a definition's virtio devices to devices on the bus.
-import type { VirtioBlkDevice, VmDefinition } from "../api-schema/definition.js";
-import { RawBackend } from "../devices/block/raw.js";
+import type { VmDefinition } from "../api-schema/definition.js";
+import type { BlockBackend } from "../devices/block/backend.js";
 import type { Device } from "../devices/device.js";
 import type { PciBus } from "../devices/pci/bus.js";
 import { NoneBackend } from "../devices/serial/backend.js";
@@ -30,7 +30,7 @@ export function virtioDevice(placed: PlacedDevice, parts: VirtioParts): Device |
   switch (placed.type) {
     case "virtio-blk":
       return onBus(placed, parts, virtioBlk, {
-        backend: blockBackend(placed, nameOf(placed), parts),
+        backend: blockBackend(placed.slot, nameOf(placed), parts),
         serial: placed.serial ?? serialOf(placed.path),
         queues: placed.queues ?? 1,
       });
@@ -63,16 +63,14 @@ function onBus<Options>(
   });
 }
 
-function blockBackend(device: VirtioBlkDevice, name: string, parts: VirtioParts): RawBackend {
+function blockBackend(slot: string, name: string, parts: VirtioParts): BlockBackend {
   const { machine, disks, requests, log } = parts;
-  const { fd, geometry } = disks.take(device);
-  return new RawBackend({
-    file: machine.io.file(fd),
-    geometry,
-    clock: machine.clock,
+  return disks.take(slot).backend({
+    machine,
     onStall: (stalled) => {
       log(`${name}: ${stalled ? "the host has no room: writes wait" : "writes go on"}`);
       requests.diskFull(name, stalled);
     },
+    log: (text) => log(`${name}: ${text}`),
   });
 }

@@ -2,7 +2,7 @@
 // by the VM process, which reads them.
 import { isAbsolute } from "node:path";
 import { Value } from "@sinclair/typebox/value";
-import { type VmDefinition, VmError, VmUuid } from "../../api-schema/index.js";
+import { type DiskSource, type VmDefinition, VmError, VmUuid } from "../../api-schema/index.js";
 
 /** Throws REQUEST_INVALID naming the field. */
 export function checkDefinition(definition: VmDefinition): void {
@@ -16,6 +16,14 @@ export function checkDefinition(definition: VmDefinition): void {
       ]);
 }
 
+function diskPaths(field: string, disk: DiskSource): [string, string | undefined][] {
+  const backing = (disk.backing ?? []).map(({ path }, index): [string, string] => [
+    `${field}.backing.${index}.path`,
+    path,
+  ]);
+  return [[`${field}.path`, disk.path], ...backing, [`${field}.scratch`, disk.scratch]];
+}
+
 function hostPaths({ boot, serial, devices }: VmDefinition): [field: string, path: string][] {
   const all: [string, string | undefined][] = [
     ["boot.kernel", boot.kernel],
@@ -23,7 +31,7 @@ function hostPaths({ boot, serial, devices }: VmDefinition): [field: string, pat
     ["serial.com2.path", serial.com2.path],
   ];
   for (const [index, device] of devices.entries()) {
-    if (device.type === "virtio-blk") all.push([`devices.${index}.path`, device.path]);
+    if ("path" in device) all.push(...diskPaths(`devices.${index}`, device));
     else if ("serial" in device) all.push([`devices.${index}.serial.path`, device.serial?.path]);
   }
   if (boot.kind === "linux") all.push(["boot.initrd", boot.initrd]);

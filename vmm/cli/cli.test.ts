@@ -111,7 +111,7 @@ describe("-s", () => {
     ["2:1,nothing", 'pci slot 2:1: unknown device "nothing"'],
     ["2,virtio-net", "not built yet: virtio-net"],
     ["2,virtio-blk", "pci slot 0:2:0: virtio-blk needs a path"],
-    ["2,virtio-blk,d,nocache", 'Invalid device option "nocache"'],
+    ["2,virtio-blk,d,cached", 'Invalid device option "cached"'],
     ["2,virtio-blk,d,sectorsize=x", 'Invalid device option "sectorsize=x"'],
   ])("%s is refused", (text, message) => {
     const taken = [{ slot: "0:5:0", type: "lpc" as const }];

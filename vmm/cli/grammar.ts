@@ -1,6 +1,6 @@
 // The small languages of bhyve's options: -m, -s, -l and -f, with the original's messages.
-import type { SerialPort, VirtioBlkDevice, VmDefinition } from "../../api-schema/definition.js";
-import { serialOf } from "../../devices/virtio-blk/model.js";
+import type { SerialPort, VmDefinition } from "../../api-schema/definition.js";
+import { parseDiskOptions } from "./disk-option.js";
 import { UsageError } from "./getopt.js";
 
 const EX_USAGE = 64;
@@ -89,23 +89,10 @@ export function parseSlotOption(text: string, taken: readonly Device[]): Device 
   return { slot: address, type };
 }
 
-type DiskOption = Partial<Omit<VirtioBlkDevice, "slot" | "type" | "path">>;
-
-/** The original's block options: `ro`, `sync` or `direct`, `sectorsize=L[/P]`. */
-function parseDiskOption(option: string): DiskOption {
-  if (option === "ro") return { readOnly: true };
-  if (option === "sync" || option === "direct") return { sync: true };
-  const sizes = /^sectorsize=([0-9]+)(?:\/([0-9]+))?$/.exec(option);
-  if (sizes === null) throw new UsageError(`Invalid device option "${option}"`);
-  return { logicalSector: Number(sizes[1]), physicalSector: Number(sizes[2] ?? sizes[1]) };
-}
-
-/** The serial number is the original's: of everything after the device's name. */
 function parseDisk(slot: string, words: readonly string[]): Device {
-  const [path = "", ...options] = words;
-  if (path === "") throw new UsageError(`pci slot ${slot}: virtio-blk needs a path`);
-  const serial = serialOf(words.join(","));
-  return Object.assign({ slot, type: "virtio-blk", path, serial }, ...options.map(parseDiskOption));
+  const source = parseDiskOptions(words);
+  if (source === undefined) throw new UsageError(`pci slot ${slot}: virtio-blk needs a path`);
+  return { slot, type: "virtio-blk", ...source };
 }
 
 export type LpcOption =
