@@ -87,20 +87,32 @@ export interface VmmAddon {
   automaticAccelerator(): AcceleratorInfo;
 }
 
-/** XHYVED_NATIVE: the folder of the built addons, or one of them. */
-function addonFolder(name: string): string {
-  const chosen = process.env.XHYVED_NATIVE;
-  if (chosen !== undefined && chosen !== "")
-    return chosen.endsWith(".node") ? dirname(chosen) : chosen;
-  // From native/ or from dist/native/.
+const require = createRequire(import.meta.url);
+const nodeGypBuild = require("node-gyp-build") as { resolve(folder: string): string };
+
+/** From native/ or from dist/native/: the first folder above that has `path`. */
+function above(...path: readonly string[]): string | undefined {
   const here = dirname(fileURLToPath(import.meta.url));
-  for (const up of ["..", "../.."]) {
-    const folder = join(here, up, "build", "Release");
-    if (existsSync(join(folder, name))) return folder;
-  }
-  throw new Error(`${name} has not been built: run npm ci, or set XHYVED_NATIVE to its folder`);
+  return ["..", "../.."].map((up) => join(here, up, ...path)).find((found) => existsSync(found));
 }
 
-export function loadAddon(name: "vmm.node" | "host.node"): unknown {
-  return createRequire(import.meta.url)(join(addonFolder(name), name));
+/**
+ * XHYVED_NATIVE: the folder of the built addons, or one of them. Without it, what was built here,
+ * else what came ready made for this host.
+ */
+function addonPath(name: AddonName): string {
+  const chosen = process.env.XHYVED_NATIVE;
+  if (chosen !== undefined && chosen !== "")
+    return join(chosen.endsWith(".node") ? dirname(chosen) : chosen, `${name}.node`);
+  const built = above("build", "Release", `${name}.node`);
+  if (built !== undefined) return built;
+  const prebuilt = above("prebuilt", name);
+  if (prebuilt !== undefined) return nodeGypBuild.resolve(prebuilt);
+  throw new Error(
+    `${name}.node has not been built: run npm ci, or set XHYVED_NATIVE to its folder`,
+  );
 }
+
+type AddonName = "vmm" | "host";
+
+export const loadAddon = (name: AddonName): unknown => require(addonPath(name));

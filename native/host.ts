@@ -51,6 +51,6 @@ export interface HostFacilities {
 let loaded: HostFacilities | undefined;
 
 export const host = (): HostFacilities => {
-  loaded ??= loadAddon("host.node") as HostFacilities;
+  loaded ??= loadAddon("host") as HostFacilities;
   return loaded;
 };

@@ -8,7 +8,7 @@ export type * from "./types.js";
 let loaded: VmmAddon | undefined;
 
 const addon = (): VmmAddon => {
-  loaded ??= loadAddon("vmm.node") as VmmAddon;
+  loaded ??= loadAddon("vmm") as VmmAddon;
   return loaded;
 };
 

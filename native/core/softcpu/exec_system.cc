@@ -1,11 +1,10 @@
 // MSRs, clocks, fast system calls and what else is left of the system family: SDM Vol. 2, the
 // entries of the instructions.
-#include <sys/random.h>
-#include <unistd.h>
-
 #include <array>
+#include <span>
 #include <utility>
 
+#include "base/entropy.h"
 #include "softcpu/opcodes.h"
 #include "softcpu/system_ops.h"
 
@@ -141,7 +140,7 @@ std::uint64_t random_word() {
   static thread_local std::array<std::uint64_t, 32> pool;
   static thread_local std::size_t left = 0;
   if (left == 0) {
-    if (::getentropy(pool.data(), sizeof pool) != 0) return 0;
+    if (!host::entropy(std::as_writable_bytes(std::span{pool}))) return 0;
     left = pool.size();
   }
   return std::exchange(pool[--left], 0);

@@ -1,6 +1,7 @@
 // Shifts, rotations, bits, and the exchanges that compare or add.
 #include "softcpu/translator/block_translator.h"
 #include "softcpu/translator/host.h"
+#include "softcpu/translator/host_features.h"
 
 #if HV_TRANSLATOR
 namespace hv::softcpu::translator {
@@ -134,7 +135,7 @@ bool BlockTranslator::scan(const Insn& i) {
 }
 
 bool BlockTranslator::popcnt(const Insn& i) {
-  if (!__builtin_cpu_supports("popcnt")) return false;
+  if (!host_features().popcnt) return false;
   const Size size = size_of(i);
   const Rm source = operand(i, size);
   const Host to = value_of(i.reg, kScratch);

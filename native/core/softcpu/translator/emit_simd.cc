@@ -7,6 +7,7 @@
 #include "softcpu/opcodes.h"
 #include "softcpu/translator/block_translator.h"
 #include "softcpu/translator/host.h"
+#include "softcpu/translator/host_features.h"
 
 #if HV_TRANSLATOR
 namespace hv::softcpu::translator {
@@ -308,7 +309,7 @@ bool BlockTranslator::movd_from_xmm(const Insn& i) {
 
 std::span<const BlockTranslator::Entry> BlockTranslator::simd_emitters() {
   using B = BlockTranslator;
-  if (!__builtin_cpu_supports("sse4.2")) return {};
+  if (!host_features().sse42) return {};
   static const std::vector<Entry> kAll = [] {
     std::vector<Entry> all = {
         {Op::kMovapsLoad, &B::sse_load}, {Op::kMovupsLoad, &B::sse_load},
