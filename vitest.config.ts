@@ -12,7 +12,7 @@ export default defineConfig({
     projects: [
       project(
         "unit",
-        ["{api-schema,daemon,devices,launchd,native,vmm,test/unit}/**/*.test.ts"],
+        ["{api-schema,bench,daemon,devices,launchd,native,vmm,test/unit}/**/*.test.ts"],
         60_000,
       ),
       project("system", ["test/system/**/*.test.ts"], 600_000),
