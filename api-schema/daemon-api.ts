@@ -127,6 +127,24 @@ export const Problem = Type.Object(
     /** From the table of api-schema/errors.ts. */
     code: Type.String(),
     requestId: Type.String(),
+    /** Every place of the request that is wrong. */
+    errors: Type.Optional(
+      Type.Array(
+        Type.Object({
+          /** body, query, path or headers. */
+          in: Type.String(),
+          /** A JSON Pointer as a fragment, such as #/boot/kernel. */
+          pointer: Type.String(),
+          /** What would be right. */
+          detail: Type.String(),
+          code: Type.Optional(Type.String()),
+        }),
+      ),
+    ),
+    /** Of the VM that it is about, now. */
+    state: Type.Optional(VmPower),
+    /** What that VM can be asked in this state. */
+    actions: Type.Optional(Type.Array(Type.String())),
   },
   { $id: "Problem" },
 );

@@ -12,11 +12,28 @@ const SPECS = {
   REQUEST_INVALID: { http: 400, text: "%s: %s" }, // where in the body, what is wrong
   REQUEST_NOT_JSON: { http: 400, text: "the body is not JSON: %s" },
   REQUEST_TOO_LARGE: { http: 413, text: "the request is larger than %s bytes" },
+  HEADERS_TOO_LARGE: { http: 431, text: "the request's headers are larger than %s bytes" },
+  REQUEST_TIMEOUT: { http: 408, text: "the request did not come in whole in time" },
   REQUEST_NOT_HTTP: { http: 400, text: "the request is not valid HTTP: %s" },
   MEDIA_TYPE: { http: 415, text: "content-type: must be application/json, not %s" },
   UPGRADE_REQUIRED: { http: 426, text: "the console's stream is a WebSocket: ask for an upgrade" },
   UNAUTHORIZED: { http: 401, text: "a valid bearer token is needed" },
   FORBIDDEN: { http: 403, text: "%s" },
+  IDEMPOTENCY_KEY_REUSED: {
+    http: 422,
+    text: "the Idempotency-Key %s was used for another request: take a new one",
+  },
+  IDEMPOTENCY_KEY_BUSY: {
+    http: 409,
+    text: "the request with the Idempotency-Key %s is still being served",
+  },
+  RATE_LIMITED: { http: 429, text: "too many requests without a valid token from %s: wait" },
+  TOO_MANY_CONNECTIONS: { http: 503, text: "all %s connections are taken" },
+  HOST_NOT_ALLOWED: { http: 403, text: "the request names %s: %s, which is not served here" },
+  PATH_OUTSIDE: { http: 422, text: "%s does not lie in a folder that definitions may name: %s" },
+  PATH_LEADS_OUT: { http: 422, text: "%s leads out of %s by a link" },
+  TOKEN_NOT_FOUND: { http: 404, text: "there is no token %s" },
+  TOKEN_EXISTS: { http: 409, text: "a token named %s exists" },
   ROUTE_NOT_FOUND: { http: 404, text: "there is no %s %s" },
   METHOD_NOT_FOUND: { http: 404, text: "there is no method %s" },
   NOT_BUILT_YET: { http: 501, text: "not built yet: %s" },
@@ -140,6 +157,37 @@ export class VmError extends Error {
 
   get http(): number {
     return SPECS[this.code].http;
+  }
+}
+
+/** One place of a request that is wrong. */
+export interface FieldProblem {
+  /** Where: body, query, path, headers; or what the whole is called. */
+  readonly in: string;
+  /** A JSON Pointer (RFC 6901) as a fragment: #/boot/kernel. */
+  readonly pointer: string;
+  /** What would be right. */
+  readonly detail: string;
+  /** Of the table, where it says more than REQUEST_INVALID. */
+  readonly code?: ErrorCode;
+}
+
+/** As a person writes it: body.boot.kernel. */
+export const placeOf = ({ in: what, pointer }: FieldProblem): string =>
+  what + pointer.slice(1).replaceAll("/", ".").replaceAll("~1", "/").replaceAll("~0", "~");
+
+/** All that is wrong with a request; the message is about the first. */
+export class InvalidRequest extends VmError {
+  readonly problems: readonly FieldProblem[];
+
+  constructor(problems: readonly FieldProblem[]) {
+    const [first] = problems;
+    const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
+    super("REQUEST_INVALID", [
+      first === undefined ? "request" : placeOf(first),
+      `${first?.detail ?? "is not valid"}${more}`,
+    ]);
+    this.problems = problems;
   }
 }
 

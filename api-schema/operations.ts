@@ -21,7 +21,7 @@ import {
   WaitQuery,
 } from "./daemon-api.js";
 import type { ErrorCode } from "./errors.js";
-import { count } from "./shape.js";
+import { closed, count, literals } from "./shape.js";
 
 /** read: looks. operate: starts, stops, types at consoles. admin: all else. Each has those before. */
 export const scopes = ["read", "operate", "admin"] as const;
@@ -57,10 +57,22 @@ export type AnswerSpec =
   /** A WebSocket with frames of its own. */
   | { readonly kind: "websocket"; readonly status: 101 };
 
+/** What operations are about, in the order of the document. */
+export const tags = {
+  host: "The host and the daemon",
+  vms: "Virtual machines: their definitions",
+  lifecycle: "What a VM can be told to do",
+  inspection: "A look into a VM",
+  console: "A VM's serial console",
+  docs: "This document",
+  rpc: "JSON-RPC 2.0",
+} as const;
+export type Tag = keyof typeof tags;
+
 export interface OperationSpec {
   /** Method and whole path; parameters in braces, as in OpenAPI. */
   readonly http: `${HttpMethod} /${string}`;
-  readonly tag: string;
+  readonly tag: Tag;
   /** One line, as a command: "Start a VM". */
   readonly summary: string;
   readonly details?: string;
@@ -100,6 +112,9 @@ const verb = <const A extends VmAction, B extends TSchema>(action: A, summary: s
     action,
     errors: processErrors,
   }) as const satisfies OperationSpec;
+
+/** Of the page that shows the document. */
+export const docsFiles = ["swagger-ui-bundle.js", "swagger-ui.css", "start.js"] as const;
 
 export const operations = {
   getHost: {
@@ -214,6 +229,29 @@ export const operations = {
     query: StreamQuery,
     answer: { kind: "websocket", status: 101 },
     errors: ["CONSOLE_NONE"],
+  },
+
+  getOpenApi: {
+    http: "GET /v1/openapi.json",
+    tag: "docs",
+    summary: "The OpenAPI 3.1 document",
+    scope: "none",
+    answer: { kind: "json", status: 200, schema: Type.Object({}, { $id: "OpenApi" }) },
+  },
+  getDocs: {
+    http: "GET /docs",
+    tag: "docs",
+    summary: "The document as a page",
+    scope: "none",
+    answer: { kind: "raw", status: 200, mediaType: "text/html; charset=utf-8" },
+  },
+  getDocsFile: {
+    http: "GET /docs/{file}",
+    tag: "docs",
+    summary: "What the page is made of",
+    scope: "none",
+    path: closed({ file: literals(docsFiles) }),
+    answer: { kind: "raw", status: 200, mediaType: "text/javascript; charset=utf-8" },
   },
 } as const satisfies Record<string, OperationSpec>;
 

@@ -2,26 +2,80 @@
 // that are loaded anyway (ajv would come on top and compiles code for each schema).
 import type { Static, TSchema } from "@sinclair/typebox";
 import { Value, type ValueError } from "@sinclair/typebox/value";
-import { VmError } from "./errors.js";
+import { type FieldProblem, InvalidRequest } from "./errors.js";
 
-/** Fills in defaults, checks, and throws REQUEST_INVALID naming the first place that is wrong. */
-export function parse<T extends TSchema>(schema: T, value: unknown, what = "request"): Static<T> {
-  const whole = Value.Default(schema, structuredClone(value));
-  if (Value.Check(schema, whole)) return whole;
-  const error = deepest(Value.Errors(schema, whole).First());
-  throw new VmError("REQUEST_INVALID", [what + pathOf(error), sentence(error)]);
+/** So many wrong places are told at once. */
+const MAX_PROBLEMS = 32;
+
+export interface Examined<T extends TSchema> {
+  /** With defaults filled in; of the schema's type where nothing is wrong with it. */
+  readonly value: Static<T>;
+  readonly problems: readonly FieldProblem[];
 }
 
-const pathOf = (error: ValueError | undefined): string =>
-  (error?.path ?? "").replaceAll("/", ".").replaceAll("~1", "/").replaceAll("~0", "~");
+/** Fills in defaults and checks; `what` names the whole: "body", "query". */
+export function examine<T extends TSchema>(schema: T, value: unknown, what: string): Examined<T> {
+  const whole: unknown = Value.Default(schema, structuredClone(value));
+  if (Value.Check(schema, whole)) return { value: whole, problems: [] };
+  const problems = new Map<string, FieldProblem>();
+  for (const error of Value.Errors(schema, whole)) {
+    for (const one of deepest(error))
+      if (!problems.has(one.path))
+        problems.set(one.path, { in: what, pointer: `#${one.path}`, detail: sentence(one) });
+    if (problems.size >= MAX_PROBLEMS) break;
+  }
+  return { value: whole as Static<T>, problems: [...problems.values()] };
+}
 
-function sentence(error: ValueError | undefined): string {
-  const allowed: unknown = error?.schema.enum;
-  if (Array.isArray(allowed)) return `must be one of ${allowed.join(", ")}`;
-  const description: unknown = error?.schema.description;
-  if (typeof description === "string") return `must be ${description}`;
-  const message = error?.message ?? "is not valid";
-  return message.charAt(0).toLowerCase() + message.slice(1);
+/** Fills in defaults, checks, and throws REQUEST_INVALID naming every place that is wrong. */
+export function parse<T extends TSchema>(schema: T, value: unknown, what = "request"): Static<T> {
+  const examined = examine(schema, value, what);
+  if (examined.problems.length > 0) throw new InvalidRequest(examined.problems);
+  return examined.value;
+}
+
+function sentence({ message, schema, value }: ValueError): string {
+  if (/^Unexpected/.test(message)) return "unexpected property";
+  const right = expectation(schema);
+  if (right === undefined) return message.charAt(0).toLowerCase() + message.slice(1);
+  return value === undefined ? `is missing: must be ${right}` : `must be ${right}`;
+}
+
+/** What a schema takes, in words; undefined where it takes too much to tell. */
+export function expectation(schema: TSchema): string | undefined {
+  if (Array.isArray(schema.enum)) return `one of ${schema.enum.join(", ")}`;
+  if (typeof schema.description === "string") return schema.description;
+  if (schema.const !== undefined) return JSON.stringify(schema.const);
+  switch (schema.type) {
+    case "integer":
+    case "number":
+      return numbers(schema);
+    case "string":
+      return `a text${sizes(schema.minLength, schema.maxLength, "characters")}`;
+    case "array":
+      return `a list${sizes(schema.minItems, schema.maxItems, "items")}`;
+    case "object":
+      return `an object${sizes(schema.minProperties, schema.maxProperties, "members")}`;
+    case "boolean":
+      return "true or false";
+    default:
+      return undefined;
+  }
+}
+
+function numbers({ type, minimum, maximum, multipleOf }: TSchema): string {
+  const kind = type === "integer" ? "an integer" : "a number";
+  const from = minimum === undefined ? "" : ` from ${minimum}`;
+  const to = maximum === undefined ? (from === "" ? "" : " up") : ` to ${maximum}`;
+  return `${kind}${from}${to}${multipleOf === undefined ? "" : `, a multiple of ${multipleOf}`}`;
+}
+
+function sizes(min: unknown, max: unknown, of: string): string {
+  if (min === undefined && max === undefined) return "";
+  if (max === undefined) return ` of ${String(min)} ${of} or more`;
+  return min === undefined
+    ? ` of at most ${String(max)} ${of}`
+    : ` of ${String(min)} to ${String(max)} ${of}`;
 }
 
 /** The fields that tell the members of our unions apart. */
@@ -30,18 +84,19 @@ const TAGS = ["kind", "type"] as const;
 type Members = readonly { readonly properties?: Readonly<Record<string, TSchema | undefined>> }[];
 
 /** Of a union, what is wrong with the member whose tag the value has, or with the tag itself. */
-function deepest(error: ValueError | undefined): ValueError | undefined {
-  const members: unknown = error?.schema.anyOf;
-  if (error === undefined || !Array.isArray(members)) return error;
+function deepest(error: ValueError): readonly ValueError[] {
+  const members: unknown = error.schema.anyOf;
+  if (!Array.isArray(members)) return [error];
   const tag = TAGS.find((one) => tagOf(error.value, one) !== undefined);
-  if (tag === undefined) return error;
+  if (tag === undefined) return [error];
   const schemas = (members as Members).map(({ properties }) => properties?.[tag]);
   const value = tagOf(error.value, tag);
   const index = schemas.findIndex((one) => one !== undefined && Value.Check(one, value));
-  if (index >= 0) return deepest(error.errors[index]?.First()) ?? error;
+  const inMember = index >= 0 ? [...(error.errors[index] ?? [])].flatMap(deepest) : [];
+  if (inMember.length > 0) return inMember;
   const known = schemas.flatMap((one) => one?.enum ?? one?.const ?? []);
   const schema = { ...error.schema, enum: known };
-  return { ...error, path: `${error.path}/${tag}`, value, schema };
+  return [{ ...error, path: `${error.path}/${tag}`, value, schema }];
 }
 
 const tagOf = (value: unknown, tag: string): unknown =>

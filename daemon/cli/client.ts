@@ -1,26 +1,26 @@
 // The daemon's API for the command line: HTTP over its Unix socket, or over TCP with a token.
 import { readFileSync } from "node:fs";
-import { request } from "node:http";
 import { WebSocket } from "ws";
-import { API_PREFIX, type Problem } from "../../api-schema/index.js";
+import {
+  ApiClient,
+  collected,
+  type HttpRequest,
+  httpTransport,
+  refusal,
+  type Transport,
+} from "../../api-schema/client.js";
+import { API_PREFIX } from "../../api-schema/index.js";
 import { defaultSocket } from "../settings.js";
 
-/** A refusal of the daemon, or that it could not be reached. */
-export class ClientError extends Error {
-  override readonly name = "ClientError";
-  readonly problem: Problem | undefined;
-
-  constructor(message: string, problem?: Problem) {
-    super(message);
-    this.problem = problem;
-  }
-}
+export { ClientError } from "../../api-schema/client.js";
 
 export interface Target {
   readonly socket?: string;
-  /** http://HOST:PORT */
+  /** http://HOST:PORT or https://HOST:PORT */
   readonly url?: string;
   readonly tokenFile?: string;
+  /** The certificate to check the server's by, where it is no public one. */
+  readonly caFile?: string;
 }
 
 export interface Answer {
@@ -28,90 +28,61 @@ export interface Answer {
   readonly body: Buffer;
 }
 
-export class Client {
+export class Client extends ApiClient {
+  /** Where it talks to, for messages. */
+  readonly where: string;
   readonly #socket: string | undefined;
   readonly #url: URL;
-  readonly #headers: Readonly<Record<string, string>>;
+  readonly #token: string | undefined;
+  readonly #ca: Buffer | undefined;
+  readonly #send: Transport;
 
-  constructor({ socket, url, tokenFile }: Target = {}) {
-    this.#socket = url === undefined ? (socket ?? defaultSocket()) : undefined;
+  constructor({ socket, url, tokenFile, caFile }: Target = {}) {
+    const chosen = url === undefined ? (socket ?? defaultSocket()) : undefined;
+    const token = tokenFile === undefined ? undefined : firstLine(tokenFile);
+    const send = httpTransport({ socket: chosen, url, token, caFile });
+    super(send);
+    this.#send = send;
+    this.#socket = chosen;
     this.#url = new URL(url ?? "http://localhost");
-    const token =
-      tokenFile === undefined ? undefined : readFileSync(tokenFile, "utf8").split("\n")[0]?.trim();
-    this.#headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    this.#token = token;
+    this.#ca = caFile === undefined ? undefined : readFileSync(caFile);
+    this.where = chosen ?? this.#url.origin;
   }
 
-  /** Where it talks to, for messages. */
-  get where(): string {
-    return this.#socket ?? this.#url.origin;
-  }
-
+  /** By path, for what has no type here. */
   async json<T>(method: string, path: string, body?: unknown): Promise<T> {
     const { body: bytes } = await this.raw(method, path, body);
     return (bytes.length === 0 ? undefined : JSON.parse(bytes.toString("utf8"))) as T;
   }
 
-  raw(method: string, path: string, body?: unknown): Promise<Answer> {
+  async raw(method: string, path: string, body?: unknown): Promise<Answer> {
     const text = body === undefined ? undefined : JSON.stringify(body);
-    return new Promise((resolve, reject) => {
-      const sent = request(
-        {
-          method,
-          path: API_PREFIX + path,
-          ...(this.#socket === undefined
-            ? { host: this.#url.hostname, port: this.#url.port }
-            : { socketPath: this.#socket }),
-          headers: {
-            ...this.#headers,
-            ...(text === undefined
-              ? {}
-              : { "content-type": "application/json", "content-length": Buffer.byteLength(text) }),
-          },
-        },
-        (response) => {
-          const chunks: Buffer[] = [];
-          response.on("data", (chunk: Buffer) => chunks.push(chunk));
-          response.on("error", reject);
-          response.on("end", () => {
-            const bytes = Buffer.concat(chunks);
-            if ((response.statusCode ?? 500) < 400)
-              resolve({ headers: response.headers, body: bytes });
-            else reject(refusal(bytes, response.statusCode ?? 500));
-          });
-        },
-      );
-      sent.on("error", (error: NodeJS.ErrnoException) => reject(this.#unreachable(error)));
-      sent.end(text);
-    });
+    const type = text === undefined ? {} : { "content-type": "application/json" };
+    const wanted: HttpRequest = {
+      method,
+      path: API_PREFIX + path,
+      headers: { ...type },
+      body: text,
+    };
+    const answer = await this.#send(wanted);
+    const bytes = await collected(answer.body);
+    if (answer.status >= 400) throw refusal(bytes, answer.status);
+    return { headers: answer.headers, body: bytes };
   }
 
   /** The WebSocket of a console. */
   stream(path: string): WebSocket {
+    const scheme = this.#url.protocol === "https:" ? "wss" : "ws";
     const target =
       this.#socket === undefined
-        ? `ws://${this.#url.host}${API_PREFIX}${path}`
+        ? `${scheme}://${this.#url.host}${API_PREFIX}${path}`
         : `ws+unix:${this.#socket}:${API_PREFIX}${path}`;
-    return new WebSocket(target, { headers: this.#headers });
-  }
-
-  #unreachable(error: NodeJS.ErrnoException): ClientError {
-    const hint =
-      error.code === "EACCES"
-        ? "it belongs to another user"
-        : "is the daemon running? start it with 'xhyved', or name its socket with --socket";
-    return new ClientError(
-      `no daemon answers at ${this.where} (${error.code ?? error.message}): ${hint}`,
-    );
+    return new WebSocket(target, {
+      headers: this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` },
+      ...(this.#ca === undefined ? {} : { ca: this.#ca }),
+    });
   }
 }
 
-function refusal(bytes: Buffer, status: number): ClientError {
-  try {
-    const problem = JSON.parse(bytes.toString("utf8")) as Problem;
-    return new ClientError(problem.detail, problem);
-  } catch {
-    return new ClientError(
-      `the daemon answered ${status}: ${bytes.toString("utf8").slice(0, 200)}`,
-    );
-  }
-}
+const firstLine = (path: string): string => readFileSync(path, "utf8").split("\n")[0]?.trim() ?? "";

@@ -2,13 +2,8 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { ParseArgsConfig } from "node:util";
-import type {
-  HostInformation,
-  VmDefinition,
-  VmPower,
-  VmView,
-  verbs,
-} from "../../api-schema/index.js";
+import type { DefinitionDraft } from "../../api-schema/client.js";
+import { VmPower, type VmView } from "../../api-schema/index.js";
 import { type Client, ClientError } from "./client.js";
 import { attachConsole } from "./console.js";
 import { bytes, type Cell, type colours, parseBytes, table } from "./table.js";
@@ -45,8 +40,6 @@ const one = (positionals: readonly string[]): string => {
   return name;
 };
 
-const path = (vm: string): string => `/vms/${encodeURIComponent(vm)}`;
-
 const why = ({ status }: VmView): string =>
   [status.reason, status.signal, status.detail].filter((part) => part !== undefined).join(", ");
 
@@ -64,10 +57,13 @@ const text = (values: Values, name: string): string | undefined => {
   return typeof value === "string" ? value : undefined;
 };
 
-function definitionOf(name: string, values: Values): unknown {
+function definitionOf(name: string, values: Values): DefinitionDraft {
   const file = text(values, "file");
   if (file !== undefined)
-    return { ...(JSON.parse(readFileSync(file === "-" ? 0 : file, "utf8")) as object), name };
+    return {
+      ...(JSON.parse(readFileSync(file === "-" ? 0 : file, "utf8")) as DefinitionDraft),
+      name,
+    };
   const kernel = text(values, "kernel");
   if (kernel === undefined)
     throw new ClientError("create needs --kernel FILE, or a definition with --file");
@@ -85,7 +81,7 @@ function definitionOf(name: string, values: Values): unknown {
       ...(initrd === undefined ? {} : { initrd: resolve(initrd) }),
       ...(cmdline === undefined ? {} : { cmdline }),
     },
-  } satisfies Partial<VmDefinition>;
+  };
 }
 
 const create: Command = {
@@ -111,7 +107,7 @@ const create: Command = {
   ],
   async run(context, positionals, values) {
     const name = one(positionals);
-    const vm = await context.client.json<VmView>("POST", "/vms", definitionOf(name, values));
+    const vm = await context.client.call("createVm", { body: definitionOf(name, values) });
     show(context, vm, () => `${vm.name} is defined (${vm.uuid})\n`);
   },
 };
@@ -120,7 +116,7 @@ const list: Command = {
   arguments: "",
   summary: "all VMs",
   async run(context) {
-    const { vms } = await context.client.json<{ vms: VmView[] }>("GET", "/vms");
+    const { vms } = await context.client.call("listVms", {});
     const rows = vms.map((vm): Cell[] => [
       { text: vm.name },
       stateCell(vm),
@@ -141,10 +137,10 @@ const showOne: Command = {
   arguments: "VM",
   summary: "one VM: definition, state, statistics",
   async run(context, positionals) {
-    const vm = await context.client.json<VmView>("GET", path(one(positionals)));
+    const vm = await context.client.call("getVm", { vm: one(positionals) });
     const statistics =
       vm.status.state === "running" || vm.status.state === "paused"
-        ? await context.client.json<object>("GET", `${path(vm.uuid)}/statistics`)
+        ? await context.client.call("getVmStatistics", { vm: vm.uuid })
         : undefined;
     const whole = statistics === undefined ? vm : { ...vm, statistics };
     show(context, whole, () => `${describe("", whole).join("\n")}\n`);
@@ -160,7 +156,20 @@ function describe(indent: string, value: object): string[] {
   });
 }
 
-const verb = (name: (typeof verbs)[number], summary: string): Command => ({
+const stateNamed = (name: string): VmPower => {
+  const state = VmPower.enum.find((one: string) => one === name);
+  if (state === undefined) throw new ClientError(`--wait takes ${VmPower.enum.join(", ")}`);
+  return state;
+};
+
+const seconds = (given: string): number => {
+  if (!/^[0-9]{1,5}$/.test(given)) throw new ClientError("--timeout takes seconds");
+  return Number(given);
+};
+
+type VerbOperation = "startVm" | "shutdownVm" | "stopVm" | "resetVm" | "pauseVm" | "resumeVm";
+
+const verb = (operation: VerbOperation, summary: string): Command => ({
   arguments: "VM",
   summary,
   options: { wait: { type: "string" }, timeout: { type: "string" } },
@@ -170,15 +179,11 @@ const verb = (name: (typeof verbs)[number], summary: string): Command => ({
   ],
   async run(context, positionals, values) {
     const wait = text(values, "wait");
-    const timeout = text(values, "timeout") ?? "60";
-    const query =
-      wait === undefined
-        ? ""
-        : `?wait=${encodeURIComponent(wait)}&timeout=${encodeURIComponent(timeout)}`;
-    const vm = await context.client.json<VmView>(
-      "POST",
-      `${path(one(positionals))}/${name}${query}`,
-    );
+    const vm = await context.client.call(operation, {
+      vm: one(positionals),
+      ...(wait === undefined ? {} : { wait: stateNamed(wait) }),
+      timeout: seconds(text(values, "timeout") ?? "60"),
+    });
     show(
       context,
       vm,
@@ -209,13 +214,10 @@ const consoleCommand: Command = {
 
 async function printLog(context: Context, vm: string): Promise<void> {
   for (let offset = 0; ; ) {
-    const { body, headers } = await context.client.raw(
-      "GET",
-      `${path(vm)}/console?offset=${offset}`,
-    );
-    if (body.length === 0) return;
-    process.stdout.write(body);
-    offset = Number(headers["x-console-offset"]) + body.length;
+    const { bytes: output, headers } = await context.client.bytes("readConsole", { vm, offset });
+    if (output.length === 0) return;
+    process.stdout.write(output);
+    offset = headers.offset + output.length;
   }
 }
 
@@ -224,7 +226,7 @@ const remove: Command = {
   summary: "delete a VM that is off",
   async run(context, positionals) {
     const vm = one(positionals);
-    await context.client.json("DELETE", path(vm));
+    await context.client.call("deleteVm", { vm });
     show(context, { deleted: vm }, () => `${vm} is deleted\n`);
   },
 };
@@ -233,7 +235,7 @@ const host: Command = {
   arguments: "",
   summary: "this host: accelerators, memory, CPUs",
   async run(context) {
-    const info = await context.client.json<HostInformation>("GET", "/host");
+    const info = await context.client.call("getHost", {});
     show(context, info, () => `${describe("", info).join("\n")}\n`);
   },
 };
@@ -242,12 +244,12 @@ export const commands: Readonly<Record<string, Command>> = {
   create,
   list,
   show: showOne,
-  start: verb("start", "start a VM"),
-  shutdown: verb("shutdown", "press the power button; stop after the time limit"),
-  stop: verb("stop", "stop a VM at once"),
-  reset: verb("reset", "reset a VM"),
-  pause: verb("pause", "pause a VM"),
-  resume: verb("resume", "let a paused VM go on"),
+  start: verb("startVm", "start a VM"),
+  shutdown: verb("shutdownVm", "press the power button; stop after the time limit"),
+  stop: verb("stopVm", "stop a VM at once"),
+  reset: verb("resetVm", "reset a VM"),
+  pause: verb("pauseVm", "pause a VM"),
+  resume: verb("resumeVm", "let a paused VM go on"),
   console: consoleCommand,
   delete: remove,
   host,

@@ -48,6 +48,8 @@ export class Reply<T> {
 
 export interface RawReply {
   readonly bytes: Buffer | string;
+  /** Where it is not the row's. */
+  readonly mediaType?: string;
   /** By the row's own names, not HTTP's. */
   readonly headers?: Readonly<Record<string, string | number>>;
 }

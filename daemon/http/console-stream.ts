@@ -5,7 +5,7 @@
 import type { FastifyBaseLogger } from "fastify";
 import type { WebSocket } from "ws";
 import { readConsoleLog } from "../../api-schema/console-log.js";
-import { asVmError, type ConsoleNotice } from "../../api-schema/index.js";
+import { asVmError, type ConsoleNotice, MAX_CONSOLE_FRAME } from "../../api-schema/index.js";
 import type { ConsoleFeed } from "../supervisor/console-feed.js";
 
 const CHUNK = 64 * 1024;
@@ -15,6 +15,7 @@ const MAX_UNREAD = 4 * CHUNK;
 export const STALL_MS = 5_000;
 // RFC 6455 §7.4.1, and "Try Again Later" from the registry that it made.
 const NORMAL = 1000;
+const TOO_BIG = 1009;
 const INTERNAL_ERROR = 1011;
 const TRY_AGAIN_LATER = 1013;
 
@@ -118,6 +119,10 @@ export class ConsoleStream {
 
   /** A client types no faster than the guest reads. */
   #type(data: Buffer): void {
+    if (data.length > MAX_CONSOLE_FRAME) {
+      this.#close(TOO_BIG, "");
+      return;
+    }
     this.#socket.pause();
     this.#input = this.#input
       .then(() => this.#feed.write(data))

@@ -1,6 +1,8 @@
 // The one way to an operation: rights, validation, handler, whichever way the request came.
-import { parse, VmError } from "../../api-schema/index.js";
+import { type TSchema, Type } from "@sinclair/typebox";
+import { type FieldProblem, InvalidRequest, VmError } from "../../api-schema/index.js";
 import {
+  IdempotencyKeyHeader,
   IfMatchHeader,
   isOperation,
   type OperationId,
@@ -8,7 +10,9 @@ import {
   type Scope,
   scopes,
   specOf,
+  takesKey,
 } from "../../api-schema/operations.js";
+import { examine } from "../../api-schema/validate.js";
 import type { CallContext, Handlers, Precondition } from "./call.js";
 import { refuseDeep } from "./depth.js";
 import { fromText } from "./from-text.js";
@@ -19,6 +23,7 @@ export interface Given {
   readonly query: unknown;
   readonly body: unknown;
   readonly ifMatch: string | undefined;
+  readonly idempotencyKey: string | undefined;
 }
 
 export interface Dispatcher {
@@ -46,21 +51,38 @@ function requireScope(needed: Scope | "none", has: Scope): void {
     throw new VmError("FORBIDDEN", [`this needs the scope ${needed}; the token has ${has}`]);
 }
 
+/** Throws InvalidRequest with all that is wrong, in every part. */
 function validated(spec: OperationSpec, given: Given): object {
   refuseDeep(given.body, "body");
-  return {
-    path: spec.path && parse(spec.path, fromText(spec.path, given.path ?? {}), "path"),
-    query: spec.query && parse(spec.query, fromText(spec.query, given.query ?? {}), "query"),
-    body: spec.body && parse(spec.body, given.body ?? {}, "body"),
-    ifMatch: spec.conditional === true ? precondition(given.ifMatch) : undefined,
+  const problems: FieldProblem[] = [];
+  const part = (schema: TSchema | undefined, value: unknown, name: string): unknown => {
+    if (schema === undefined) return undefined;
+    const examined = examine(schema, value, name);
+    problems.push(...examined.problems);
+    return examined.value;
   };
+  const text = (schema: TSchema | undefined, value: unknown, name: string): unknown =>
+    part(schema ?? NOTHING, fromText(schema ?? NOTHING, value ?? {}), name);
+  const header = (schema: TSchema, value: unknown, name: string): unknown =>
+    value === undefined
+      ? undefined
+      : part(Type.Object({ [name]: schema }), { [name]: value }, "headers");
+  const valid = {
+    path: text(spec.path, given.path, "path"),
+    query: text(spec.query, given.query, "query"),
+    body: part(spec.body, given.body ?? {}, "body"),
+    ifMatch: undefined as Precondition,
+  };
+  if (spec.conditional === true) header(IfMatchHeader, given.ifMatch, "if-match");
+  if (takesKey(spec)) header(IdempotencyKeyHeader, given.idempotencyKey, "idempotency-key");
+  if (problems.length > 0) throw new InvalidRequest(problems);
+  return spec.conditional === true ? { ...valid, ifMatch: precondition(given.ifMatch) } : valid;
 }
 
-function precondition(text: string | undefined): Precondition {
-  if (text === undefined) return undefined;
-  const tag = parse(IfMatchHeader, text, "headers.if-match");
-  return tag === "*" ? undefined : Number(tag.slice(1, -1));
-}
+const NOTHING = Type.Object({}, { additionalProperties: false });
+
+const precondition = (tag: string | undefined): Precondition =>
+  tag === undefined || tag === "*" ? undefined : Number(tag.slice(1, -1));
 
 /** A method's name from outside; throws METHOD_NOT_FOUND. */
 export function operationNamed(name: string): OperationId {

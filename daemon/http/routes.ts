@@ -41,7 +41,7 @@ function addRoute(
   const [method, path] = methodAndPath(spec);
   const url = routePath(path);
   const call = (request: FastifyRequest, reply: FastifyReply): Promise<unknown> =>
-    dispatcher.call(id, givenBy(request), contextOf(request, reply));
+    dispatcher.call(id, givenBy(request), contextOf(request, reply.raw));
   if (spec.answer.kind === "websocket")
     app.route({
       method,
@@ -69,11 +69,19 @@ const givenBy = (request: FastifyRequest): Given => ({
   query: request.query,
   body: request.body,
   ifMatch: request.headers["if-match"],
+  idempotencyKey: oneOf(request.headers["idempotency-key"]),
 });
 
-function contextOf(request: FastifyRequest, reply: FastifyReply): CallContext {
+const oneOf = (header: string | string[] | undefined): string | undefined =>
+  Array.isArray(header) ? header.join(",") : header;
+
+/** `wire`: what closes when the client goes. */
+export function contextOf(
+  request: FastifyRequest,
+  wire: { once(event: "close", gone: () => void): unknown },
+): CallContext {
   const gone = new AbortController();
-  reply.raw.once("close", () => gone.abort());
+  wire.once("close", () => gone.abort());
   const { principal, log } = request;
   return { principal, log, requestId: String(request.id), signal: gone.signal };
 }
@@ -115,9 +123,9 @@ const filledIn = (template: string, values: Readonly<Record<string, unknown>>): 
 function sendRaw(
   reply: FastifyReply,
   { mediaType, headers = {} }: AnswerSpec & { kind: "raw" },
-  { bytes, headers: values = {} }: RawReply,
+  { bytes, mediaType: chosen = mediaType, headers: values = {} }: RawReply,
 ): FastifyReply {
-  void reply.header("content-type", mediaType);
+  void reply.header("content-type", chosen);
   for (const [key, value] of Object.entries(values)) {
     const name = headers[key]?.name;
     if (name !== undefined) void reply.header(name, value);

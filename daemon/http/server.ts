@@ -9,15 +9,23 @@ import Fastify, {
   type FastifyRequest,
 } from "fastify";
 import type { Logger } from "pino";
-import { MAX_CONSOLE_FRAME, VmError } from "../../api-schema/index.js";
+import { VmError } from "../../api-schema/index.js";
 import type { TcpSettings } from "../settings.js";
 import type { Supervisor } from "../supervisor/supervisor.js";
 import type { VmFolders } from "../supervisor/vm-folders.js";
 import type { Principal } from "./call.js";
 import { makeDispatcher } from "./dispatch.js";
 import { makeHandlers } from "./handlers/index.js";
-import { BODY_LIMIT, knownError, problems, refuseNonHttp, sendProblem } from "./problems.js";
+import {
+  BODY_LIMIT,
+  knownError,
+  problems,
+  refuseNonHttp,
+  type StateOf,
+  sendProblem,
+} from "./problems.js";
 import { operationRoutes } from "./routes.js";
+import { rpcRoutes } from "./rpc-routes.js";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -41,12 +49,14 @@ export async function buildServer(parts: ServerParts, token?: Buffer): Promise<F
     frameworkErrors: (error, request, reply) => sendProblem(knownError(error), request, reply),
     clientErrorHandler: refuseNonHttp,
   });
-  await app.register(problems);
-  await app.register(websocket, { options: { maxPayload: MAX_CONSOLE_FRAME } });
+  const stateOf: StateOf = (vm) => parts.supervisor.lookUp(vm)?.state;
+  await app.register(problems, { stateOf });
+  await app.register(websocket, { options: { maxPayload: BODY_LIMIT } });
   app.decorateRequest("principal");
   app.addHook("onRequest", token === undefined ? whoConnected : requireToken(token));
   const dispatcher = makeDispatcher(makeHandlers(parts));
   await app.register(operationRoutes, { dispatcher });
+  await app.register(rpcRoutes, { dispatcher, stateOf });
   await app.ready();
   return app;
 }

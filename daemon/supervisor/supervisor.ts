@@ -38,11 +38,17 @@ export class Supervisor {
     return [...this.#drivers.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** By name or UUID. */
+  lookUp(nameOrUuid: string): VmDriver | undefined {
+    return (
+      this.#drivers.get(nameOrUuid.toLowerCase()) ??
+      [...this.#drivers.values()].find(({ name }) => name === nameOrUuid)
+    );
+  }
+
   /** By name or UUID; throws VM_NOT_FOUND. */
   find(nameOrUuid: string): VmDriver {
-    const driver =
-      this.#drivers.get(nameOrUuid.toLowerCase()) ??
-      [...this.#drivers.values()].find(({ name }) => name === nameOrUuid);
+    const driver = this.lookUp(nameOrUuid);
     if (driver === undefined) throw new VmError("VM_NOT_FOUND", [nameOrUuid]);
     return driver;
   }

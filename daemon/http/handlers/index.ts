@@ -2,6 +2,7 @@
 import type { Handlers } from "../call.js";
 import type { ServerParts } from "../server.js";
 import { consoleHandlers } from "./console.js";
+import { docsHandlers } from "./docs.js";
 import { hostHandlers } from "./host.js";
 import { vmHandlers } from "./vms.js";
 
@@ -9,4 +10,5 @@ export const makeHandlers = (parts: ServerParts): Handlers => ({
   ...hostHandlers(parts.version),
   ...vmHandlers(parts.supervisor),
   ...consoleHandlers(parts),
+  ...docsHandlers(parts.version),
 });
