@@ -14,10 +14,13 @@ export const vmActions = {
   start: { do: off, already: [] },
   shutdown: { do: ["running"], already: [...off, "stopping"] },
   stop: { do: on, already: off },
+  kill: { do: on, already: off },
   reset: { do: ["running", "paused"], already: [] },
   pause: { do: ["running"], already: ["paused"] },
   resume: { do: ["paused"], already: ["running"] },
-  change: { do: off, already: [] },
+  /** While it runs, of what no VM process looks at: labels, restarts, autostart, probes. */
+  change: { do: [...off, "running", "paused"], already: [] },
+  clone: { do: off, already: [] },
   delete: { do: off, already: [] },
 } as const satisfies Record<string, Admission>;
 

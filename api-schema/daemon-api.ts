@@ -3,12 +3,13 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { VmDefinition, VmName, VmUuid } from "./definition.js";
 import { closed, count, literals } from "./shape.js";
+import { Power } from "./supervision.js";
 import { Accelerator, StopReason, vmMethods } from "./vm-rpc.js";
 
 export const API_PREFIX = "/v1";
 
 /** As a VM process's states; `defined`: never started since it was created or changed. */
-export const VmPower = literals([
+export const vmPowers = [
   "defined",
   "starting",
   "running",
@@ -16,11 +17,17 @@ export const VmPower = literals([
   "stopping",
   "stopped",
   "failed",
-]);
+] as const;
+export const VmPower = literals(vmPowers);
 
 /** A whole definition but for what the daemon fills in. */
 export const CreateVm = Type.Object(
-  { ...VmDefinition.properties, uuid: Type.Optional(VmUuid) },
+  {
+    ...VmDefinition.properties,
+    uuid: Type.Optional(VmUuid),
+    /** `running`: start it at once; `stopped` where absent. */
+    power: Type.Optional(Power),
+  },
   { additionalProperties: false, $id: "CreateVm" },
 );
 
@@ -41,6 +48,18 @@ export const VmStatusView = closed({
   fullDisks: Type.Optional(Type.Array(Type.String())),
   resets: count,
   pid: Type.Optional(count),
+  /** Of the definition and the power that the daemon last acted on. */
+  observedGeneration: count,
+  /** All readiness probes hold; absent where there are none or the VM does not run. */
+  ready: Type.Optional(Type.Boolean()),
+  /** When this run began: RFC 3339, UTC. */
+  started: Type.Optional(Type.String()),
+  /** Starts that the restart policy made since a client's own. */
+  restarts: count,
+  /** When the restart policy starts it again: RFC 3339, UTC. */
+  nextStart: Type.Optional(Type.String()),
+  /** It ended too often within the policy's window: it stays off until a client starts it. */
+  crashLoop: Type.Optional(Type.Literal(true)),
 });
 
 export const VmView = closed(
@@ -50,6 +69,8 @@ export const VmView = closed(
     /** Grows by one with every change of the definition. */
     generation: count,
     definition: VmDefinition,
+    /** What it should be; every verb that a client sends changes it. */
+    power: Power,
     status: VmStatusView,
     /** RFC 3339, UTC. */
     created: Type.String(),
@@ -63,9 +84,12 @@ export const VmList = closed({ vms: Type.Array(VmView) }, { $id: "VmList" });
 export const VmPath = closed({ vm: Type.String({ minLength: 1, maxLength: 63 }) });
 export const VcpuPath = closed({ ...VmPath.properties, vcpu: Type.Integer({ minimum: 0 }) });
 
+/** What can be waited for: a state, or that the guest is ready. */
+export const WaitState = literals([...vmPowers, "ready"]);
+
 /** Every verb may wait for a state before it answers. */
 export const WaitQuery = closed({
-  wait: Type.Optional(VmPower),
+  wait: Type.Optional(WaitState),
   timeout: Type.Integer({ minimum: 0, maximum: 3600, default: 60 }),
 });
 
@@ -149,7 +173,7 @@ export const Problem = Type.Object(
   { $id: "Problem" },
 );
 
-export const verbs = ["start", "shutdown", "stop", "reset", "pause", "resume"] as const;
+export const verbs = ["start", "shutdown", "stop", "kill", "reset", "pause", "resume"] as const;
 export type Verb = (typeof verbs)[number];
 
 export type CreateVm = Static<typeof CreateVm>;
@@ -157,6 +181,7 @@ export type ChangeVm = Static<typeof ChangeVm>;
 export type VmView = Static<typeof VmView>;
 export type VmStatusView = Static<typeof VmStatusView>;
 export type VmPower = Static<typeof VmPower>;
+export type WaitState = Static<typeof WaitState>;
 export type ConsoleNotice = Static<typeof ConsoleNotice>;
 export type HostInformation = Static<typeof HostInformation>;
 export type Problem = Static<typeof Problem>;

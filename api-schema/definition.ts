@@ -4,6 +4,7 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { diskSource, HostPath } from "./disk.js";
 import { closed, literals } from "./shape.js";
+import { supervision } from "./supervision.js";
 
 export { HostPath };
 
@@ -162,6 +163,7 @@ export const VmDefinition = closed(
       Type.String({ maxLength: 256 }),
       { additionalProperties: false, maxProperties: 64, default: {} },
     ),
+    ...supervision,
   },
   { $id: "VmDefinition" },
 );

@@ -37,7 +37,9 @@ export const StopReason = literals([
   "shutdown time limit",
   "start failed",
   "internal error",
-  "killed by signal", // only the daemon finds this out
+  // Only the daemon finds these out.
+  "killed by signal",
+  "host restart",
 ]);
 
 /** What ended the VM, or last changed it; `exitStatus` as bin/xhyve's own. */

@@ -2,9 +2,13 @@
 // daemon; the VMs go on.
 import { pino } from "pino";
 import { MAX_SOCKET_PATH, VmError } from "../api-schema/index.js";
+import { bootId } from "./boot-id.js";
+import { EventLog } from "./events/event-log.js";
 import { buildServer, listenOnSocket, readToken } from "./http/server.js";
 import { lockFolder, ownFolder } from "./lock.js";
-import { Registry } from "./registry/registry.js";
+import { HOST_SHUTDOWN, hostShutdown } from "./operations/host-shutdown.js";
+import { Operations } from "./operations/operations.js";
+import { Database } from "./registry/database.js";
 import { parseSettings, type Settings, USAGE } from "./settings.js";
 import { Supervisor } from "./supervisor/supervisor.js";
 import { VmFolders } from "./supervisor/vm-folders.js";
@@ -25,12 +29,17 @@ async function serve(settings: Settings): Promise<void> {
 
   const token = settings.tcp === undefined ? undefined : readToken(settings.tcp);
   const log = pino({ level: settings.logLevel });
-  const registry = new Registry(stateDir);
+  const db = new Database(stateDir);
+  const events = new EventLog(db);
   const folders = new VmFolders(stateDir, runtimeDir);
-  const supervisor = new Supervisor(registry, folders, log);
-  await supervisor.load();
+  const supervisor = new Supervisor({ db, events, folders, log });
+  const operations = new Operations({ db, events, log });
+  operations.define(HOST_SHUTDOWN, hostShutdown(supervisor));
+  supervisor.hostGoesDown = operations.isUnderWay(HOST_SHUTDOWN);
+  await supervisor.load(bootId());
+  operations.resume();
 
-  const parts = { supervisor, folders, log, version };
+  const parts = { supervisor, folders, events, operations, log, version };
   const servers = [await buildServer(parts)];
   if (servers[0] !== undefined) await listenOnSocket(servers[0], settings.socket);
   if (settings.tcp !== undefined && token !== undefined) {
@@ -40,8 +49,10 @@ async function serve(settings: Settings): Promise<void> {
   }
   const end = async (): Promise<void> => {
     await Promise.all(servers.map((server) => server.close()));
+    await operations.release();
     supervisor.release();
-    registry.close();
+    events.append("daemon.stopping", { pid: process.pid });
+    db.close();
     process.exit(0);
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void end());

@@ -10,6 +10,8 @@ import Fastify, {
 } from "fastify";
 import type { Logger } from "pino";
 import { VmError } from "../../api-schema/index.js";
+import type { EventLog } from "../events/event-log.js";
+import type { Operations } from "../operations/operations.js";
 import type { TcpSettings } from "../settings.js";
 import type { Supervisor } from "../supervisor/supervisor.js";
 import type { VmFolders } from "../supervisor/vm-folders.js";
@@ -36,6 +38,8 @@ declare module "fastify" {
 export interface ServerParts {
   readonly supervisor: Supervisor;
   readonly folders: VmFolders;
+  readonly events: EventLog;
+  readonly operations: Operations;
   readonly log: Logger;
   readonly version: string;
 }

@@ -10,4 +10,26 @@ export const migrations: readonly string[] = [
      status      TEXT NOT NULL,      -- JSON, api-schema's VmStatusView
      process     TEXT                -- JSON, registry.ts's ProcessRecord; NULL: none was left
    ) STRICT`,
+  // What was on when an older daemon ran it was wished to be on.
+  `ALTER TABLE vms ADD COLUMN power TEXT NOT NULL DEFAULT 'stopped';
+   UPDATE vms SET power = CASE WHEN json_valid(status) THEN
+     CASE status ->> 'state'
+       WHEN 'running' THEN 'running' WHEN 'starting' THEN 'running' WHEN 'paused' THEN 'paused'
+       ELSE 'stopped' END
+     ELSE 'stopped' END;
+   ALTER TABLE vms ADD COLUMN supervision TEXT NOT NULL DEFAULT '{}';  -- registry.ts's Supervision
+   CREATE TABLE events (
+     sequence    INTEGER PRIMARY KEY AUTOINCREMENT,
+     kind        TEXT NOT NULL,
+     vm          TEXT,               -- UUID
+     event       TEXT NOT NULL       -- JSON, api-schema's Event without its sequence
+   ) STRICT;
+   CREATE TABLE operations (
+     id          TEXT PRIMARY KEY,
+     running     INTEGER NOT NULL,
+     created     INTEGER NOT NULL,
+     operation   TEXT NOT NULL,      -- JSON, api-schema's LongOperation
+     input       TEXT NOT NULL       -- JSON, what its kind needs to begin again
+   ) STRICT;
+   CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT`,
 ];

@@ -1,9 +1,11 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { parse, VmDefinition, VmError } from "../../api-schema/index.js";
+import { Database as Db } from "./database.js";
+import { migrations } from "./migrations.js";
 import { Registry, type VmRow } from "./registry.js";
 
 const definition = (name: string, uuid: string): VmDefinition =>
@@ -14,7 +16,9 @@ const row = (name: string, uuid: string): VmRow => ({
   generation: 1,
   created: 1000,
   changed: 1000,
-  status: { state: "defined", generation: 0, resets: 0 },
+  power: "stopped",
+  status: { state: "defined", generation: 0, resets: 0, restarts: 0, observedGeneration: 1 },
+  supervision: {},
   process: undefined,
 });
 
@@ -32,75 +36,184 @@ describe("the registry", () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  it("has after a reopen what was put in, sorted by name", () => {
-    const first = new Registry(folder);
-    first.insert(row("b", B));
-    first.insert(row("a", A));
-    first.updateStatus(
-      A,
-      { state: "running", generation: 4, resets: 1 },
-      {
-        nonce: "n",
-        pid: 7,
-        startTime: "99",
-        folder: "/run/x",
-      },
-    );
-    first.updateDefinition(definition("c", B), 2, 2000);
-    first.close();
+  const open = (): { db: Db; registry: Registry } => {
+    const db = new Db(folder);
+    return { db, registry: new Registry(db) };
+  };
 
-    const again = new Registry(folder);
-    const rows = again.all(fail);
-    again.close();
+  it("has after a reopen what was put in, sorted by name", () => {
+    const { db, registry } = open();
+    registry.insert(row("b", B));
+    registry.insert(row("a", A));
+    const process = { nonce: "n", pid: 7, startTime: "99", folder: "/run/x" };
+    const status = { ...row("a", A).status, state: "running", generation: 4, resets: 1 } as const;
+    registry.update({ ...row("a", A), power: "running", status, process });
+    registry.update({ ...row("b", B), definition: definition("c", B), generation: 2, changed: 9 });
+    db.close();
+
+    const again = open();
+    const rows = again.registry.all(fail);
+    again.db.close();
     expect(rows.map(({ definition: { name } }) => name)).toEqual(["a", "c"]);
-    expect(rows[0]?.process?.pid).toBe(7);
-    expect(rows[0]?.status).toEqual({ state: "running", generation: 4, resets: 1 });
-    expect(rows[1]).toMatchObject({ generation: 2, changed: 2000 });
+    expect(rows[0]).toMatchObject({ process, status, power: "running" });
+    expect(rows[1]).toMatchObject({ generation: 2, changed: 9 });
+  });
+
+  it("refuses a name or UUID that is taken", () => {
+    const { db, registry } = open();
+    registry.insert(row("a", A));
+    expect(() => registry.insert(row("a", B))).toThrow(/a VM named a exists/);
+    expect(() => registry.insert(row("b", A))).toThrow(/with the UUID/);
+    db.close();
   });
 
   it("is durable: WAL with full synchronization", () => {
-    new Registry(folder).close();
-    const db = new Database(join(folder, "registry.db"));
-    expect(db.pragma("journal_mode", { simple: true })).toBe("wal");
+    const { db } = open();
+    const value = (name: string) => db.statement(`PRAGMA ${name}`).pluck().get();
+    expect(value("journal_mode")).toBe("wal");
+    expect(value("synchronous")).toBe(2); // FULL
     db.close();
   });
 
   it("leaves out a row that cannot be read, and says which", () => {
-    const first = new Registry(folder);
-    first.insert(row("a", A));
-    first.insert(row("b", B));
-    first.close();
-    const db = new Database(join(folder, "registry.db"));
-    db.prepare("UPDATE vms SET status = '{' WHERE uuid = ?").run(A);
-    db.close();
-
+    const { db, registry } = open();
+    registry.insert(row("a", A));
+    registry.insert(row("b", B));
+    db.statement("UPDATE vms SET status = '{' WHERE uuid = ?").run(A);
     const broken: string[] = [];
-    const again = new Registry(folder);
-    const rows = again.all((uuid) => broken.push(uuid));
-    again.close();
+    const rows = registry.all((uuid) => broken.push(uuid));
     expect(broken).toEqual([A]);
     expect(rows.map(({ definition: { name } }) => name)).toEqual(["b"]);
+    expect(() => registry.insert(row("a", B))).toThrow(VmError);
+    db.close();
+  });
+
+  it("keeps nothing of a commit that fails, and tells nobody", () => {
+    const { db, registry } = open();
+    let told = false;
+    const failing = (): void => {
+      registry.insert(row("a", A));
+      db.afterCommit(() => {
+        told = true;
+      });
+      throw new Error("no");
+    };
+    expect(() => db.commit(failing)).toThrow("no");
+    expect(registry.all(fail)).toEqual([]);
+    db.commit(() => registry.insert(row("a", A)));
+    expect(told).toBe(false);
+    expect(registry.all(fail)).toHaveLength(1);
+    db.close();
   });
 
   it("refuses a database of a newer version and leaves it as it is", () => {
-    new Registry(folder).close();
+    open().db.close();
     const path = join(folder, "registry.db");
     const db = new Database(path);
     db.pragma("user_version = 99");
     db.close();
-    expect(() => new Registry(folder)).toThrow(VmError);
-    expect(() => new Registry(folder)).toThrow(/schema version 99; this daemon knows up to 1/);
+    expect(() => new Db(folder)).toThrow(VmError);
+    expect(() => new Db(folder)).toThrow(
+      `schema version 99; this daemon knows up to ${migrations.length}`,
+    );
     const after = new Database(path);
     expect(after.pragma("user_version", { simple: true })).toBe(99);
     after.close();
   });
 
-  it("says that a file is no database", async () => {
-    const { writeFileSync } = await import("node:fs");
-    writeFileSync(
-      join(folder, "registry.db"),
-      "this is no database at all, but long enough".repeat(50),
-    );
-    expect(() => new Registry(folder)).toThrow(/registry\.db/);
+  it("says that a file is no database", () => {
+    const text = "this is no database at all, but long enough".repeat(50);
+    writeFileSync(join(folder, "registry.db"), text);
+    expect(() => new Db(folder)).toThrow(/registry\.db/);
+  });
+
+  it("says what its check finds in a damaged one, and where the backup is", () => {
+    const { db, registry } = open();
+    for (let n = 0; n < 200; n++) {
+      const uuid = A.slice(0, -3) + String(n).padStart(3, "0");
+      registry.insert(row(`vm${n}`, uuid));
+    }
+    db.close();
+    const path = join(folder, "registry.db");
+    writeFileSync(`${path}.version-1`, "");
+    const bytes = readFileSync(path);
+    const pageSize = 4096; // https://sqlite.org/fileformat.html, 1.3.2: the default
+    bytes.fill(0x5a, 4 * pageSize, 12 * pageSize);
+    writeFileSync(path, bytes);
+    expect(() => new Db(folder)).toThrow(VmError);
+    expect(() => new Db(folder)).toThrow(/there is a backup: .*version-1/);
+  });
+});
+
+describe("a migration", () => {
+  let folder = "";
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "xhyved-registry-"));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  /** As the first release wrote it. */
+  function oldDatabase(): void {
+    const db = new Database(join(folder, "registry.db"));
+    db.exec(migrations[0] ?? "");
+    db.pragma("user_version = 1");
+    const insert = db.prepare("INSERT INTO vms VALUES (?, ?, ?, 3, 1000, 2000, ?, ?)");
+    const { restart: _, autostart: __, readiness: ___, ...old } = definition("a", A);
+    const status = { state: "running", generation: 7, resets: 2 };
+    const process = { nonce: "n", pid: 7, startTime: "99", folder: "/run/x" };
+    insert.run(A, "a", JSON.stringify(old), JSON.stringify(status), JSON.stringify(process));
+    insert.run(B, "b", "{", "{", null);
+    db.close();
+  }
+
+  it("from the first release keeps every row, and what was on is wished to be on", () => {
+    oldDatabase();
+    const db = new Db(folder);
+    const broken: string[] = [];
+    const rows = new Registry(db).all((uuid) => broken.push(uuid));
+    expect(broken).toEqual([B]);
+    expect(rows).toHaveLength(1);
+    expect(rows[0]).toMatchObject({
+      definition: definition("a", A),
+      generation: 3,
+      power: "running",
+      status: { state: "running", generation: 7, resets: 2, restarts: 0, observedGeneration: 3 },
+      process: { nonce: "n", pid: 7 },
+    });
+    db.close();
+  });
+
+  it("leaves a whole backup of what was there before", () => {
+    oldDatabase();
+    new Db(folder).close();
+    const backup = new Database(join(folder, "registry.db.version-1"), { readonly: true });
+    expect(backup.pragma("user_version", { simple: true })).toBe(1);
+    expect(backup.prepare("SELECT name FROM vms ORDER BY name").pluck().all()).toEqual(["a", "b"]);
+    backup.close();
+    new Db(folder).close(); // nothing to migrate: no other backup
+    expect(readdirSync(folder).filter((name) => name.includes("version"))).toEqual([
+      "registry.db.version-1",
+    ]);
+  });
+
+  it("of every version leads to the same schema", () => {
+    const schemaOf = (): unknown => {
+      const db = new Database(join(folder, "registry.db"), { readonly: true });
+      const found = db.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").all();
+      db.close();
+      return found;
+    };
+    new Db(folder).close();
+    const fresh = schemaOf();
+    for (let version = 1; version < migrations.length; version++) {
+      rmSync(folder, { recursive: true });
+      mkdirSync(folder);
+      const db = new Database(join(folder, "registry.db"));
+      for (const step of migrations.slice(0, version)) db.exec(step);
+      db.pragma(`user_version = ${version}`);
+      db.close();
+      new Db(folder).close();
+      expect(schemaOf()).toEqual(fresh);
+    }
   });
 });

@@ -1,37 +1,82 @@
-// All VMs of one daemon: finds them by name or UUID, makes, changes and removes them.
+// All VMs of one daemon: finds them by name or UUID, makes, changes and removes them, takes them
+// back when a daemon starts, starts them with the host and shuts them down with it.
 import { randomUUID } from "node:crypto";
+import { rmSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import {
   type ChangeVm,
   type CreateVm,
+  Power,
   parse,
   VmDefinition,
   VmError,
+  type VmView,
 } from "../../api-schema/index.js";
-import type { Registry, VmRow } from "../registry/registry.js";
+import { closed } from "../../api-schema/shape.js";
+import type { EventLog } from "../events/event-log.js";
+import type { Database } from "../registry/database.js";
+import { Registry, type VmRow } from "../registry/registry.js";
+import { isOff } from "./admission.js";
+import { startsAtBoot, wavesOf } from "./autostart.js";
 import { checkDefinition } from "./definition-rules.js";
+import { runtimeFolders, type Survivor, survivorIn } from "./recovery.js";
 import { VmDriver } from "./vm-driver.js";
 import type { VmFolders } from "./vm-folders.js";
 
-export class Supervisor {
-  readonly #registry: Registry;
-  readonly #folders: VmFolders;
-  readonly #log: Logger;
-  readonly #drivers = new Map<string, VmDriver>();
+export interface SupervisorTools {
+  readonly db: Database;
+  readonly events: EventLog;
+  readonly folders: VmFolders;
+  readonly log: Logger;
+}
 
-  constructor(registry: Registry, folders: VmFolders, log: Logger) {
-    this.#registry = registry;
-    this.#folders = folders;
-    this.#log = log;
+const BOOT_FACT = "boot";
+/** How many processes are asked at a time who they are. */
+const ADOPT_AT_ONCE = 8;
+
+export class Supervisor {
+  readonly #tools: SupervisorTools;
+  readonly #registry: Registry;
+  readonly #drivers = new Map<string, VmDriver>();
+  #released = false;
+  #hostGoesDown = false;
+
+  constructor(tools: SupervisorTools) {
+    this.#tools = tools;
+    this.#registry = new Registry(tools.db);
   }
 
-  /** Takes back what runs; a row that cannot be read stops none of the others. */
-  async load(): Promise<void> {
+  /** While it is true nothing is started. */
+  set hostGoesDown(down: boolean) {
+    this.#hostGoesDown = down;
+  }
+
+  /**
+   * Takes back what runs; a row or folder that cannot be read stops none of the others. `boot`
+   * names the boot of the host: at another than the last one's, VMs start with the host.
+   */
+  async load(boot: string | undefined): Promise<void> {
+    const { db, events, log } = this.#tools;
     const rows = this.#registry.all((uuid, error) =>
-      this.#log.error({ uuid, error: String(error) }, "a row of the registry cannot be read"),
+      this.#warn("a row of the registry cannot be read", { uuid, error: String(error) }),
     );
     for (const row of rows) this.#add(row);
-    await Promise.all([...this.#drivers.values()].map((driver) => driver.adopt()));
+    const before = db.fact(BOOT_FACT);
+    const booted = boot !== undefined && before !== undefined && before !== boot;
+    await this.#takeBack(booted);
+    if (booted) this.#markForBoot(boot);
+    else if (boot !== undefined && boot !== before) db.setFact(BOOT_FACT, boot);
+    const running = this.list().filter(({ state }) => !isOff(state)).length;
+    events.append("daemon.started", { pid: process.pid, vms: this.#drivers.size, running, booted });
+    log.info({ vms: this.#drivers.size, running, booted }, "VMs are loaded");
+    this.resume();
+    void this.#startWithHost();
+  }
+
+  /** Goes on with restarts and wishes that were held back. */
+  resume(): void {
+    for (const driver of this.list()) driver.resume();
   }
 
   list(): readonly VmDriver[] {
@@ -53,60 +98,120 @@ export class Supervisor {
     return driver;
   }
 
-  create(wanted: CreateVm): VmDriver {
+  /** With `power` running or paused it is started at once; waitFor() tells when it has. */
+  create({ power = "stopped", ...wanted }: CreateVm): VmDriver {
     const definition = { ...wanted, uuid: (wanted.uuid ?? randomUUID()).toLowerCase() };
     checkDefinition(definition);
     this.#refuseTaken(definition);
+    const driver = this.#insert(definition, power);
+    driver.resume();
+    return driver;
+  }
+
+  /** `ifMatch`: the generation that the change is meant for; throws VM_CHANGED at another. */
+  change(driver: VmDriver, change: ChangeVm, ifMatch?: number): Promise<VmView> {
+    return driver.change((before, generation) => {
+      requireGeneration(generation, ifMatch);
+      const { power: wished, ...fields } = change;
+      const merged: Record<string, unknown> = { ...before, ...fields };
+      for (const [field, value] of Object.entries(fields)) if (value === null) delete merged[field];
+      const power = wished === undefined || wished === null ? undefined : powerOf(wished);
+      return { definition: this.#changed(driver, merged, before), power };
+    });
+  }
+
+  /** The whole definition, and the power where it is given; the same again changes nothing. */
+  replace(driver: VmDriver, { power, ...wanted }: CreateVm, ifMatch?: number): Promise<VmView> {
+    return driver.change((before, generation) => {
+      requireGeneration(generation, ifMatch);
+      const definition = { ...wanted, uuid: wanted.uuid ?? before.uuid };
+      return { definition: this.#changed(driver, definition, before), power };
+    });
+  }
+
+  async remove(driver: VmDriver, ifMatch?: number): Promise<void> {
+    const { db, events, folders } = this.#tools;
+    await driver.remove((generation) => {
+      requireGeneration(generation, ifMatch);
+      db.commit(() => {
+        this.#registry.remove(driver.uuid);
+        events.append("vm.deleted", {}, driver);
+      });
+      this.#drivers.delete(driver.uuid);
+      folders.remove(driver.uuid);
+    });
+  }
+
+  /** For the host's shutdown: wave by wave, backwards; resolves with how many went off. */
+  async shutDownAll(
+    limitMs: number,
+    signal: AbortSignal,
+    progress: (done: number, total: number) => void,
+  ): Promise<number> {
+    const on = this.list().filter(({ state }) => !isOff(state));
+    const deadline = Date.now() + limitMs;
+    let done = 0;
+    progress(done, on.length);
+    for (const { members } of wavesOf(on.map(startable)).reverse()) {
+      if (signal.aborted) return done;
+      await Promise.all(
+        members.map(async ({ driver }) => {
+          await driver.shutDownWithHost(Math.max(0, deadline - Date.now()));
+          progress(++done, on.length);
+        }),
+      );
+    }
+    return done;
+  }
+
+  /** The daemon ends; the VMs go on. */
+  release(): void {
+    this.#released = true;
+    for (const driver of this.#drivers.values()) driver.release();
+  }
+
+  #insert(definition: VmDefinition, power: Power): VmDriver {
     const now = Date.now();
     const row: VmRow = {
       definition,
       generation: 1,
       created: now,
       changed: now,
-      status: { state: "defined", generation: 0, resets: 0 },
+      power,
+      status: {
+        state: "defined",
+        generation: 0,
+        resets: 0,
+        restarts: 0,
+        observedGeneration: power === "stopped" ? 1 : 0,
+      },
+      supervision: {},
       process: undefined,
     };
-    this.#registry.insert(row);
+    this.#tools.db.commit(() => {
+      this.#registry.insert(row);
+      this.#tools.events.append("vm.created", { generation: 1 }, definition);
+    });
     return this.#add(row);
-  }
-
-  /** `ifMatch`: the generation that the change is meant for; throws VM_CHANGED at another. */
-  change(driver: VmDriver, change: ChangeVm, ifMatch?: number): ReturnType<VmDriver["change"]> {
-    return driver.change((before, generation) => {
-      requireGeneration(generation, ifMatch);
-      const merged: Record<string, unknown> = { ...before, ...change };
-      for (const [field, value] of Object.entries(change)) if (value === null) delete merged[field];
-      const definition = parse(VmDefinition, merged, "body");
-      if (definition.uuid.toLowerCase() !== before.uuid)
-        throw new VmError("REQUEST_INVALID", ["body.uuid", "cannot be changed"]);
-      checkDefinition(definition);
-      this.#refuseTaken(definition, driver);
-      return definition;
-    });
-  }
-
-  async remove(driver: VmDriver, ifMatch?: number): Promise<void> {
-    await driver.remove((generation) => {
-      requireGeneration(generation, ifMatch);
-      this.#registry.remove(driver.uuid);
-      this.#drivers.delete(driver.uuid);
-      this.#folders.remove(driver.uuid);
-    });
-  }
-
-  /** The daemon ends; the VMs go on. */
-  release(): void {
-    for (const driver of this.#drivers.values()) driver.release();
   }
 
   #add(row: VmRow): VmDriver {
     const driver = new VmDriver(row, {
+      ...this.#tools,
       registry: this.#registry,
-      folders: this.#folders,
-      log: this.#log,
+      hostGoesDown: () => this.#hostGoesDown,
     });
     this.#drivers.set(row.definition.uuid, driver);
     return driver;
+  }
+
+  #changed(driver: VmDriver, wanted: unknown, before: VmDefinition): VmDefinition {
+    const definition = parse(VmDefinition, wanted, "body");
+    if (definition.uuid.toLowerCase() !== before.uuid)
+      throw new VmError("REQUEST_INVALID", ["body.uuid", "cannot be changed"]);
+    checkDefinition(definition);
+    this.#refuseTaken(definition, driver);
+    return { ...definition, uuid: before.uuid };
   }
 
   #refuseTaken({ name, uuid }: VmDefinition, except?: VmDriver): void {
@@ -116,7 +221,106 @@ export class Supervisor {
       if (driver.uuid === uuid) throw new VmError("VM_UUID_EXISTS", [uuid]);
     }
   }
+
+  // When a daemon starts.
+
+  async #takeBack(booted: boolean): Promise<void> {
+    const { folders } = this.#tools;
+    const unknown = runtimeFolders(folders.all()).filter((uuid) => !this.#drivers.has(uuid));
+    const work = [
+      ...this.list().map((driver) => () => this.#adopt(driver, booted)),
+      ...unknown.map((uuid) => () => this.#findUnknown(uuid)),
+    ];
+    const next = async (): Promise<void> => {
+      for (let one = work.shift(); one !== undefined; one = work.shift()) await one();
+    };
+    await Promise.all(Array.from({ length: ADOPT_AT_ONCE }, next));
+    for (const uuid of folders.kept()) if (this.#isDeleted(uuid)) folders.remove(uuid);
+  }
+
+  async #adopt(driver: VmDriver, booted: boolean): Promise<void> {
+    const { folders } = this.#tools;
+    try {
+      const found = await survivorIn(folders.of(driver.uuid), driver.row.process);
+      await driver.adopt(found?.record, booted);
+    } catch (error) {
+      this.#warn("a VM cannot be taken back", { uuid: driver.uuid, error: String(error) });
+    }
+  }
+
+  /** A process of a VM that the registry does not know, or nothing but what one left. */
+  async #findUnknown(uuid: string): Promise<void> {
+    const { folders } = this.#tools;
+    const folder = folders.of(uuid);
+    try {
+      const found = await survivorIn(folder, undefined);
+      if (found !== undefined) await this.#recover(uuid, found);
+      else if (!this.#registry.has(uuid)) rmSync(folder, { recursive: true, force: true });
+    } catch (error) {
+      this.#warn("a VM's process cannot be taken back", { uuid, error: String(error) });
+    }
+  }
+
+  /** The registry has lost the row (a backup was put back, say), or cannot read it. */
+  async #recover(uuid: string, { record, definition }: Survivor): Promise<void> {
+    const wanted = parse(VmDefinition, definition, "launch.definition");
+    const taken = this.list().some(({ name }) => name === wanted.name);
+    const name = taken ? `recovered-${uuid.slice(0, 8)}` : wanted.name;
+    this.#registry.remove(uuid);
+    const driver = this.#insert({ ...wanted, uuid, name }, "running");
+    await driver.adopt(record, false);
+    this.#warn("a VM that the registry did not know runs: it has been taken in", { uuid, name });
+  }
+
+  #isDeleted(uuid: string): boolean {
+    const { db } = this.#tools;
+    if (this.#drivers.has(uuid) || this.#registry.has(uuid)) return false;
+    const sql = "SELECT 1 FROM events WHERE vm = ? AND kind = 'vm.deleted'";
+    return db.statement(sql).get(uuid) !== undefined;
+  }
+
+  /** Written down before the first is started: a daemon that dies between two goes on. */
+  #markForBoot(boot: string): void {
+    const { db } = this.#tools;
+    db.commit(() => {
+      for (const driver of this.list()) if (startsAtBoot(startable(driver))) driver.markForBoot();
+      db.setFact(BOOT_FACT, boot);
+    });
+  }
+
+  async #startWithHost(): Promise<void> {
+    const marked = this.list().filter(({ row }) => row.supervision.boot === true);
+    for (const { members, delay } of wavesOf(marked.map(startable))) {
+      if (this.#released) return;
+      await Promise.all(
+        members.map(({ driver }) =>
+          driver.startAtBoot().catch((error: unknown) =>
+            this.#warn("a VM does not start with the host", {
+              uuid: driver.uuid,
+              error: String(error),
+            }),
+          ),
+        ),
+      );
+      await sleep(delay * 1000, undefined, { ref: false });
+    }
+  }
+
+  #warn(what: string, about: { readonly uuid: string; readonly [more: string]: unknown }): void {
+    this.#tools.log.error(about, what);
+    this.#tools.events.append("daemon.warning", { what, ...about });
+  }
 }
+
+const startable = (driver: VmDriver) => ({
+  driver,
+  name: driver.name,
+  power: driver.row.power,
+  autostart: driver.row.definition.autostart,
+});
+
+const PowerField = closed({ power: Power });
+const powerOf = (wished: unknown): Power => parse(PowerField, { power: wished }, "body").power;
 
 function requireGeneration(generation: number, ifMatch: number | undefined): void {
   if (ifMatch !== undefined && ifMatch !== generation)

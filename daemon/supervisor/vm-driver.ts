@@ -1,172 +1,248 @@
-// One VM as the daemon knows it: its definition, its status, its process. The driver owns that
-// state; requests go through admission, one at a time, in order. Whatever ends the process, and
-// however, the driver finds out; and a process that lives is talked to again when the connection
-// to it breaks.
-import { randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
+// One VM as the daemon governs it. Three things move it: what clients ask (judged when it comes
+// and again at its turn, one at a time, in order; a stop overtakes all), what it should be (the
+// reconciler looks again after every change), and what follows its end (the restart policy).
+//
+//   defined ─ start ─▶ starting ─▶ running ◀─ pause, resume ─▶ paused
+//                                     └────────── end ──────────┘
+//                                              ▼
+//              stopping ─▶ stopped | failed ── the policy's delay ─▶ starting …
 import type { Logger } from "pino";
 import {
+  type Power,
   type Verb,
   type VmDefinition,
   VmError,
   type VmPower,
-  type VmStatus,
-  type VmStatusView,
   type VmView,
+  type WaitState,
 } from "../../api-schema/index.js";
-import type { ProcessRecord, Registry, VmRow } from "../registry/registry.js";
-import { admit, isOff, type Request } from "./admission.js";
+import type { ProcessRecord, Supervision, VmRow } from "../registry/registry.js";
+import { admit, isOff, judge, type Request } from "./admission.js";
 import { ConsoleFeed } from "./console-feed.js";
-import { VmConnection, type VmListener } from "./vm-connection.js";
+import { hardChanges } from "./live-changes.js";
+import { Readiness } from "./readiness.js";
+import { nextStep, type Step } from "./reconciler.js";
+import { RequestQueue } from "./request-queue.js";
+import { afterEnd } from "./restart-policy.js";
+import type { VmConnection } from "./vm-connection.js";
 import type { VmFolders } from "./vm-folders.js";
-import {
-  adoptVm,
-  exitOf,
-  identify,
-  isAlive,
-  spawnVm,
-  startFailure,
-  type VmExit,
-  type VmProcess,
-} from "./vm-process.js";
+import type { VmExit } from "./vm-process.js";
+import { type RecordTools, type RowChange, type StatusChange, VmRecord } from "./vm-record.js";
+import { VmRun } from "./vm-run.js";
 
-export interface DriverTools {
-  readonly registry: Registry;
+export interface DriverTools extends RecordTools {
   readonly folders: VmFolders;
   readonly log: Logger;
+  /** Nothing is started any more. */
+  hostGoesDown(): boolean;
 }
 
-const START_TIMEOUT_MS = 20_000;
-const STOP_TIMEOUT_MS = 5_000;
-/** How soon after its start a process is asked again whether it listens yet. */
-const POLL_MS = 5;
-const RECONNECT_MS = 200;
-/** A process that was being started when the daemon died may not listen yet. */
-const UNBORN_MS = 3_000;
+/** What a client makes of a definition; without `power` that stays as it is. */
+export interface Wanted {
+  readonly definition: VmDefinition;
+  readonly power?: Power | undefined;
+}
 
-type NewStatus = Omit<VmStatusView, "generation" | "resets" | "pid"> & { resets?: number };
+const GRACE_MS = 2_000;
 
 export class VmDriver {
   /** What is going on at the console. */
   readonly console: ConsoleFeed;
   readonly #tools: DriverTools;
-  #row: VmRow;
-  #process: VmProcess | undefined;
-  #connection: VmConnection | undefined;
-  #queue: Promise<unknown> = Promise.resolve();
-  /** Its process is being ended by us: a SIGKILL is then no failure of the VM. */
-  #stopping = false;
+  readonly #record: VmRecord;
+  readonly #queue: RequestQueue;
+  readonly #run: VmRun;
+  readonly #readiness: Readiness;
+  /** On the way to the power that is wished for: not begun to, or started and not there yet. */
+  #driving: "begin" | "started" | undefined;
+  /** Stops that have overtaken what waited. */
+  #stops = 0;
+  #shutdownSent = false;
+  #timer: NodeJS.Timeout | undefined;
   #gone = false;
-  readonly #watchers = new Set<() => void>();
 
   constructor(row: VmRow, tools: DriverTools) {
-    this.#row = row;
     this.#tools = tools;
+    this.#record = new VmRecord(row, tools);
+    this.#driving = row.status.observedGeneration < row.generation ? "begin" : undefined;
+    this.#queue = new RequestQueue(
+      () => this.name,
+      () => this.#changed(),
+    );
+    const { folders, log } = tools;
+    const record = this.#record;
+    this.#run = new VmRun({ record, folders, log, ended: (exit) => this.#ended(exit) });
     this.console = new ConsoleFeed({
       live: () => !this.#gone && !isOff(this.state),
-      connect: async (listener) => (await this.#open(listener)).connection,
-      control: () => this.#connection,
+      connect: async (listener) => (await this.#run.link.open(listener)).connection,
+      control: () => this.#run.link.connection,
     });
+    this.#readiness = new Readiness(record, folders.console(this.uuid));
+    record.watch(() => this.#changed());
   }
 
   get uuid(): string {
-    return this.#row.definition.uuid;
+    return this.#record.uuid;
   }
-
   get name(): string {
-    return this.#row.definition.name;
+    return this.#record.name;
   }
-
   get state(): VmPower {
-    return this.#row.status.state;
+    return this.#record.state;
   }
-
+  get row(): VmRow {
+    return this.#record.row;
+  }
   get hasConsole(): boolean {
-    const { com1, com2 } = this.#row.definition.serial;
+    const { com1, com2 } = this.#record.definition.serial;
     return com1.backend === "console" || com2.backend === "console";
   }
 
   view(): VmView {
-    const { definition, generation, created, changed, status, process } = this.#row;
-    const pid = process?.pid ?? 0;
-    return {
-      uuid: definition.uuid,
-      name: definition.name,
-      generation,
-      definition,
-      status: { ...status, ...(pid === 0 ? {} : { pid }) },
-      created: new Date(created).toISOString(),
-      changed: new Date(changed).toISOString(),
-    };
+    return this.#record.view();
+  }
+
+  connection(purpose: string): VmConnection {
+    return this.#run.connection(purpose);
   }
 
   /** Carries the verb out, or throws VM_STATE_FORBIDS; resolves with what the VM is then. */
-  request(verb: Verb, options: { timeout?: number } = {}): Promise<VmView> {
-    if (verb === "stop") return this.#stop(); // must not wait behind a request that hangs
-    return this.#inOrder(async () => {
-      if (this.#admitted(verb)) await this.#carryOut(verb, options);
+  async request(verb: Verb, options: { timeout?: number } = {}): Promise<VmView> {
+    this.#judged(verb);
+    if (verb === "start") this.#refuseStart();
+    if (verb === "stop" || verb === "kill") return this.#end(verb);
+    const stops = this.#stops;
+    return this.#queue.add(verb, async () => {
+      if (verb === "start" && stops !== this.#stops)
+        throw new VmError("VM_STATE_FORBIDS", ["being stopped", verb]);
+      if (this.#admitted(verb)) await this.#carryOut(verb, options.timeout);
+      else if (verb === "shutdown") this.#wish("stopped");
       return this.view();
     });
   }
 
-  /** Runs `change` with the definition while the VM is off, and stores what it returns. */
-  change(change: (definition: VmDefinition, generation: number) => VmDefinition): Promise<VmView> {
-    return this.#inOrder(async () => {
+  /**
+   * Stores what `change` makes of the definition; drives the VM to the power that it names. Throws
+   * VM_STATE_FORBIDS naming the fields that cannot be changed while it runs.
+   */
+  change(
+    change: (definition: VmDefinition, generation: number) => VmDefinition | Wanted,
+  ): Promise<VmView> {
+    return this.#queue.add("change", async () => {
       this.#admitted("change");
-      const definition = change(this.#row.definition, this.#row.generation);
-      const generation = this.#row.generation + 1;
-      const changed = Date.now();
-      this.#tools.registry.updateDefinition(definition, generation, changed);
-      this.#row = { ...this.#row, definition, generation, changed };
+      const { definition: before, row } = this.#record;
+      const changed = change(before, row.generation);
+      const wanted: Wanted = "definition" in changed ? changed : { definition: changed };
+      this.#refuseHard(before, wanted.definition);
+      this.#declare(wanted);
       return this.view();
     });
   }
 
   /** Runs `remove` while the VM is off; nothing can be asked of it afterwards. */
   remove(remove: (generation: number) => void): Promise<void> {
-    return this.#inOrder(async () => {
+    return this.#queue.add("delete", async () => {
       this.#admitted("delete");
-      remove(this.#row.generation);
-      this.#gone = true;
+      if (this.#record.definition.protected) throw new VmError("VM_PROTECTED", [this.name]);
+      remove(this.row.generation);
+      this.#retire();
       this.console.changed();
     });
   }
 
-  /** Resolves once the VM has been in this state, or is off and will not come to it by itself. */
-  async waitFor(wanted: VmPower, timeoutSeconds: number): Promise<VmView> {
-    await this.#until(() => this.state === wanted || isOff(this.state), timeoutSeconds * 1000);
+  /** Runs `work` while the VM is off and stays so. */
+  whileOff<T>(work: (definition: VmDefinition) => Promise<T>): Promise<T> {
+    return this.#queue.add("clone", async () => {
+      this.#admitted("clone");
+      return work(this.#record.definition);
+    });
+  }
+
+  /** Resolves once it has been so, or will not come to it by itself, or the time is over. */
+  async waitFor(wanted: WaitState, timeoutSeconds: number, signal?: AbortSignal): Promise<VmView> {
+    const reached = (): boolean => this.#is(wanted) || (isOff(this.state) && !this.#comes());
+    await this.#record.until(reached, timeoutSeconds * 1000, signal);
     return this.view();
   }
 
-  /** The daemon's own connection; throws where no process runs, or it does not answer. */
-  connection(purpose: string): VmConnection {
-    if (isOff(this.state)) throw new VmError("VM_STATE_FORBIDS", [this.state, purpose]);
-    if (this.#connection === undefined)
-      throw new VmError("VM_PROCESS_GONE", [this.name, "it does not answer at the moment"]);
-    return this.#connection;
+  /** Resolves once its status or definition is another than these generations, or time is over. */
+  async waitForChange(
+    seen: { readonly generation?: number; readonly status?: number },
+    timeoutSeconds: number,
+    signal?: AbortSignal,
+  ): Promise<VmView> {
+    const { generation = this.row.generation, status = this.row.status.generation } = seen;
+    const changed = (): boolean =>
+      this.#gone || this.row.generation !== generation || this.row.status.generation !== status;
+    await this.#record.until(changed, timeoutSeconds * 1000, signal);
+    if (this.#gone) throw new VmError("VM_NOT_FOUND", [this.name]);
+    return this.view();
   }
 
-  /** After a restart of the daemon: takes the VM's process back, or learns how it ended. */
-  async adopt(): Promise<void> {
-    const record = this.#row.process;
-    if (record !== undefined) await this.#takeBack(record);
+  /** After a restart of the daemon: `found` is the process that lives in the VM's folder. */
+  async adopt(found: ProcessRecord | undefined, hostBooted: boolean): Promise<void> {
+    if (this.row.process !== undefined || found !== undefined) await this.#run.adopt(found);
     else if (!isOff(this.state))
-      this.#setStatus({ state: "failed", detail: "its process was never started" });
+      this.#ended({ state: "failed", detail: "its process was never started" });
+    if (hostBooted && this.row.status.reason === "killed by signal") {
+      const { nextStart: _, crashLoop: __, ...status } = this.row.status;
+      this.#record.note({ status: { ...status, state: "stopped", reason: "host restart" } });
+    }
+  }
+
+  /** Goes on with what an earlier daemon had begun. */
+  resume(): void {
+    this.#schedule();
+    this.#changed();
+  }
+
+  markForBoot(): void {
+    this.#record.store({ supervision: { ...this.row.supervision, boot: true } });
+  }
+
+  /** It is among those that start with the host, unless a client has had its say meanwhile. */
+  async startAtBoot(): Promise<void> {
+    await this.#queue.add("start", async () => {
+      const { supervision } = this.row;
+      if (this.#gone || supervision.boot !== true) return;
+      if (isOff(this.state) && !this.#record.definition.template) await this.#tryStart("boot");
+      else this.#record.note({ supervision: { ...supervision, boot: false } });
+    });
+  }
+
+  /** For the host's shutdown: off within the limit, and no less wished for than before. */
+  async shutDownWithHost(limitMs: number): Promise<void> {
+    if (isOff(this.state)) return;
+    const deadline = Date.now() + limitMs;
+    try {
+      const timeout = Math.max(0, Math.floor(limitMs / 1000));
+      await this.connection("shut down").call("shutdown", { timeout });
+    } catch (error) {
+      this.#tools.log.warn({ vm: this.name, error: String(error) }, "it takes no power button");
+      return this.#run.stop();
+    }
+    const off = (): boolean => isOff(this.state);
+    if (!(await this.#record.until(off, deadline + GRACE_MS - Date.now()))) await this.#run.stop();
   }
 
   /** The daemon is ending: lets go of the process, which goes on. */
   release(): void {
-    this.#gone = true;
-    this.#process?.release();
-    this.#process = undefined;
-    this.#connection?.close();
+    this.#retire();
+    this.#run.release();
   }
 
-  #inOrder<T>(work: () => Promise<T>): Promise<T> {
-    const next = this.#queue.then(work, work);
-    this.#queue = next.catch(() => {});
-    return next;
+  #retire(): void {
+    this.#gone = true;
+    clearTimeout(this.#timer);
+    this.#readiness.stop();
+  }
+
+  // What clients ask.
+
+  #judged(request: Request): void {
+    if (this.#gone) throw new VmError("VM_NOT_FOUND", [this.name]);
+    const verdict = judge(this.state, this.#queue.waiting, request);
+    if (verdict.kind === "deny") throw new VmError("VM_STATE_FORBIDS", [verdict.state, request]);
   }
 
   #admitted(request: Request): boolean {
@@ -176,252 +252,215 @@ export class VmDriver {
     return verdict.kind === "do";
   }
 
-  async #carryOut(verb: Exclude<Verb, "stop">, options: { timeout?: number }): Promise<void> {
-    if (verb === "start") return this.#start();
-    const connection = this.connection(verb);
-    const { timeout } = options;
-    const status =
-      verb === "shutdown"
-        ? await connection.call("shutdown", timeout === undefined ? {} : { timeout })
-        : await connection.call(verb, {});
-    this.#follow(status);
+  #refuseStart(): void {
+    if (this.#record.definition.template) throw new VmError("VM_TEMPLATE", [this.name]);
+    if (this.#tools.hostGoesDown()) throw new VmError("HOST_SHUTTING_DOWN");
   }
 
-  /** When it fails nothing has changed for the client: the VM is what it was. */
-  async #start(): Promise<void> {
-    const before = this.#row.status;
-    const nonce = randomUUID();
-    this.#stopping = false;
-    const folder = this.#tools.folders.prepare(this.#row.definition, nonce);
-    // On disk before the process is: whatever happens now, a later daemon knows what to look for.
-    this.#record({ nonce, pid: 0, startTime: "", folder }, { state: "starting" });
+  #refuseHard(before: VmDefinition, after: VmDefinition): void {
+    const hard = isOff(this.state) ? [] : hardChanges(before, after);
+    if (hard.length > 0)
+      throw new VmError("VM_STATE_FORBIDS", [this.state, `change ${hard.join(", ")}`]);
+  }
+
+  async #carryOut(verb: Exclude<Verb, "stop" | "kill">, timeout?: number): Promise<void> {
+    switch (verb) {
+      case "start":
+        this.#refuseStart();
+        return this.#start({ power: "running" }, 0);
+      case "shutdown":
+        return this.#shutDown(timeout);
+      case "reset":
+        await this.connection(verb).call(verb, {});
+        return;
+      case "pause":
+        await this.connection(verb).call(verb, {});
+        return this.#record.store({ power: "paused" });
+      case "resume":
+        await this.connection(verb).call(verb, {});
+        return this.#record.store({ power: "running" });
+    }
+  }
+
+  async #shutDown(timeout = this.#record.definition.shutdownTimeout): Promise<void> {
+    const connection = this.connection("shutdown");
+    const { power } = this.row;
+    this.#record.store({ power: "stopped" });
     try {
-      this.#process = spawnVm(folder, nonce);
-      this.#record(this.#process.record, { state: "starting" });
-      await this.#connectTo(this.#process);
-      this.#follow(await this.connection("start").call("start", {}));
-      this.#watch(this.#process);
+      await connection.call("shutdown", { timeout });
     } catch (error) {
-      await this.#abandonStart();
-      this.#row = { ...this.#row, process: undefined };
-      const { generation: _, ...status } = before;
-      this.#setStatus(status);
+      if (!isOff(this.state)) this.#record.note({ power });
       throw error;
     }
   }
 
-  async #abandonStart(): Promise<void> {
-    const process = this.#process;
-    this.#process = undefined;
-    this.#dropConnection();
-    process?.kill();
-    await process?.exit;
-  }
-
-  /** Waits for a process that was just started to listen; rejects with its own words if it ends. */
-  async #connectTo({ exit, record }: VmProcess): Promise<void> {
-    let ended: VmExit | undefined;
-    void exit.then((known) => {
-      ended = known;
-    });
-    const deadline = Date.now() + START_TIMEOUT_MS;
-    while (!(await this.#connect())) {
-      if (ended !== undefined) throw startFailure(this.name, record.folder, record.nonce, ended);
-      if (Date.now() > deadline)
-        throw new VmError("VM_START_FAILED", [this.name, "its process does not answer"]);
-      await sleep(POLL_MS);
-    }
-  }
-
-  /** Rejects where nobody answers, or another than the process that was started. */
-  async #open(listener: VmListener): Promise<{ connection: VmConnection; pid: number }> {
-    const path = this.#tools.folders.socket(this.uuid);
-    const connection = await VmConnection.open(path, this.name, listener);
-    try {
-      const { nonce, pid } = await connection.hello();
-      if (nonce === this.#row.process?.nonce) return { connection, pid };
-      throw new VmError("VM_PROCESS_GONE", [this.name, "another process answers in its place"]);
-    } catch (error) {
-      connection.close();
-      throw error;
-    }
-  }
-
-  /** One attempt at the connection that controls the VM. */
-  async #connect(): Promise<boolean> {
-    try {
-      const { connection } = await this.#open({ stateChanged: (status) => this.#follow(status) });
-      this.#connection = connection;
-      void connection.closed.then(() => {
-        if (this.#connection === connection) this.#connection = undefined;
-      });
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  #dropConnection(): void {
-    this.#connection?.close();
-    this.#connection = undefined;
-  }
-
-  /** Until the process ends: its state is followed, over as many connections as that takes. */
-  #watch(process: VmProcess): void {
-    void process.exit.then((exit) => {
-      if (this.#process === process) this.#ended(exit);
-    });
-    void this.#keepConnected(process);
-  }
-
-  async #keepConnected(process: VmProcess): Promise<void> {
-    while (this.#process === process) {
-      await this.#connection?.closed;
-      if (this.#process !== process) return;
-      if (await this.#connect()) await this.#refresh();
-      else await sleep(RECONNECT_MS, undefined, { ref: false });
-    }
-  }
-
-  async #refresh(): Promise<void> {
-    try {
-      const answer = await this.#connection?.call("state", {});
-      if (answer !== undefined) this.#follow(answer.status);
-    } catch {
-      this.#dropConnection(); // and then a new one
-    }
-  }
-
-  async #takeBack(recorded: ProcessRecord): Promise<void> {
-    const record = recorded.pid === 0 ? await this.#findUnborn(recorded) : recorded;
-    if (record === undefined || !isAlive(record)) return this.#endedUnseen(recorded);
-    const process = adoptVm(record);
-    this.#process = process;
-    this.#row = { ...this.#row, process: record };
-    if (await this.#connect()) await this.#endNeverStarted();
-    await this.#refresh();
-    this.#watch(process);
-    this.#tools.log.info({ vm: this.name, pid: record.pid }, "taken back");
-  }
-
-  /** The earlier daemon died between starting the process and writing down its pid. */
-  async #findUnborn({ nonce, folder }: ProcessRecord): Promise<ProcessRecord | undefined> {
-    const deadline = Date.now() + UNBORN_MS;
-    while (existsSync(folder) && Date.now() < deadline) {
-      try {
-        const { connection, pid } = await this.#open({});
-        connection.close();
-        return identify({ nonce, folder, pid });
-      } catch {
-        await sleep(POLL_MS);
-      }
-    }
-    return undefined;
-  }
-
-  #endedUnseen({ folder, nonce }: ProcessRecord): void {
-    const exit = exitOf(folder, nonce);
-    this.#ended(exit);
-    this.#tools.log.warn({ vm: this.name, ...exit }, "ended while no daemon ran");
-  }
-
-  /** Its start was never acknowledged; nothing of the guest has run. */
-  async #endNeverStarted(): Promise<void> {
-    const connection = this.#connection;
-    const answer = await connection?.call("state", {}).catch(() => undefined);
-    if (answer?.status.state === "created") await connection?.call("stop", {}).catch(() => {});
-  }
-
-  async #stop(): Promise<VmView> {
-    if (!this.#admitted("stop")) return this.view();
-    this.#stopping = true;
-    const deadline = Date.now() + STOP_TIMEOUT_MS;
-    try {
-      await this.connection("stop").call("stop", {}, STOP_TIMEOUT_MS);
-    } catch (error) {
-      this.#tools.log.warn({ vm: this.name, error: String(error) }, "stop: ending its process");
-      this.#process?.kill();
-    }
-    if (!(await this.#until(() => isOff(this.state), deadline - Date.now()))) {
-      this.#process?.kill();
-      await this.#until(() => isOff(this.state), STOP_TIMEOUT_MS);
-    }
+  async #end(verb: "stop" | "kill"): Promise<VmView> {
+    this.#stops++;
+    this.#wish("stopped");
+    const off = isOff(this.state) && !this.#queue.waiting.includes("start");
+    if (!off) await (verb === "stop" ? this.#run.stop() : this.#run.kill());
     return this.view();
   }
 
-  /** The last state is told by the end of the process: until then its folder is in use. */
-  #follow({ state, generation: _, ...rest }: VmStatus): void {
-    if (state === "created") return; // a step on the way of a start
-    const { resets } = rest;
-    if (state === "stopped" || state === "failed") this.#setStatus({ state: "stopping", resets });
-    else this.#setStatus({ state, ...rest });
+  /** Neither the policy nor the reconciler starts it any more. */
+  #wish(power: "stopped"): void {
+    this.#driving = undefined;
+    clearTimeout(this.#timer);
+    const { nextStart, crashLoop: _, ...status } = this.row.status;
+    const waiting = nextStart !== undefined;
+    this.#record.store({
+      power,
+      ...(this.row.supervision.boot === true && { supervision: {} }),
+      ...(waiting && { status }),
+    });
+  }
+
+  // What it should be.
+
+  #declare({ definition, power }: Wanted): void {
+    const change = { definition, declared: true, ...(power && { power }) };
+    const { row } = this.#record;
+    if (power !== undefined) {
+      this.#driving = "begin";
+      this.#shutdownSent = false;
+    }
+    const waits = power === "stopped" && row.status.nextStart !== undefined;
+    const { nextStart: _, ...status } = row.status;
+    this.#record.store({ ...change, ...(waits && { status }) });
+    if (power === "stopped") clearTimeout(this.#timer);
+    this.#changed();
+  }
+
+  /** After every change of anything. */
+  #changed(): void {
+    this.console.changed();
+    this.#readiness.look();
+    if (isOff(this.state)) this.#shutdownSent = false;
+    if (this.#gone || this.#queue.waiting.length > 0) return;
+    const { power, generation, status } = this.row;
+    const next = this.#driving === undefined ? "done" : nextStep(power, this.state);
+    if (next === "wait" || (next === "shutdown" && this.#shutdownSent)) return;
+    if (next !== "done") return void this.#queue.add(next, () => this.#step());
+    this.#driving = undefined;
+    if (status.observedGeneration !== generation)
+      this.#record.note({ status: { ...status, observedGeneration: generation } });
+  }
+
+  /** Looks once more, since its turn may have come late. Rejects never. */
+  async #step(): Promise<void> {
+    const next = nextStep(this.row.power, this.state);
+    if (this.#gone || this.#driving === undefined || next === "done" || next === "wait") return;
+    try {
+      await this.#take(next);
+    } catch (error) {
+      this.#tools.log.warn({ vm: this.name, step: next, error: String(error) }, "not as wished");
+      this.#driving = undefined;
+    }
+  }
+
+  async #take(step: Step): Promise<void> {
+    switch (step) {
+      case "start":
+        return this.#tryStart("wish");
+      case "shutdown":
+        this.#shutdownSent = true;
+        return this.#shutDown();
+      default:
+        await this.connection(step).call(step, {});
+    }
+  }
+
+  // What follows its end.
+
+  #start(change: RowChange, restarts: number): Promise<void> {
+    clearTimeout(this.#timer);
+    const { ends = [] } = this.row.supervision;
+    const supervision: Supervision = restarts === 0 ? {} : { ends };
+    return this.#run.start({ supervision, ...change }, { restarts });
+  }
+
+  /** A start that no client waits for: when it fails the VM has failed. */
+  async #tryStart(cause: "wish" | "boot" | "policy"): Promise<void> {
+    const { power, status } = this.row;
+    if (this.#record.definition.template || this.#tools.hostGoesDown()) {
+      this.#driving = undefined;
+      return;
+    }
+    const change: RowChange = power === "stopped" ? { power: "running" } : {};
+    try {
+      await this.#start(change, cause === "policy" ? status.restarts + 1 : 0);
+      this.#driving = power === "paused" ? "started" : undefined;
+    } catch (error) {
+      const detail = error instanceof Error ? error.message : String(error);
+      this.#tools.log.warn({ vm: this.name, cause, detail }, "it cannot be started");
+      if (this.row.power !== "stopped" || cause === "boot")
+        this.#ended({ state: "failed", reason: "start failed", exitStatus: 1, detail });
+    }
   }
 
   #ended(exit: VmExit): void {
-    this.#dropConnection();
-    this.#process = undefined;
-    this.#row = { ...this.#row, process: undefined };
-    const killed = this.#stopping && exit.reason === "killed by signal";
-    this.#stopping = false;
-    this.#setStatus(killed ? STOPPED_BY_FORCE : exit);
-    this.#tools.log.info({ vm: this.name, ...exit }, "ended");
+    this.#shutdownSent = false;
+    const { power, status, supervision } = this.row;
+    const at = Date.now();
+    const ranMs = status.started === undefined ? 0 : at - Date.parse(status.started);
+    const end = { at, ranMs, failed: exit.state === "failed" };
+    if (this.#driving === "started") this.#driving = undefined;
+    const left =
+      power === "stopped" ||
+      this.#driving !== undefined ||
+      this.#run.isEnding ||
+      this.#tools.hostGoesDown();
+    const { ends = [] } = supervision;
+    const { restart } = this.#record.definition;
+    const after = left ? ({ kind: "leave", ends: [] } as const) : afterEnd(restart, ends, end);
+    const next: StatusChange = {
+      ...exit,
+      ...(after.kind === "restart" && { nextStart: new Date(after.at).toISOString() }),
+      ...(after.kind === "crash loop" && { crashLoop: true }),
+    };
+    this.#record.note({ status: next, supervision: { ends: after.ends }, process: null });
+    if (after.kind === "crash loop")
+      this.#tools.log.warn(
+        { vm: this.name, ends: after.ends.length },
+        "a crash loop: it stays off",
+      );
+    this.#schedule();
   }
 
-  /** Throws where it cannot be stored. */
-  #record(process: ProcessRecord, status: NewStatus): void {
-    const next = this.#next(status);
-    this.#tools.registry.updateStatus(this.uuid, next, process);
-    this.#row = { ...this.#row, process };
-    this.#publish(next);
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    const { nextStart } = this.row.status;
+    if (nextStart === undefined || this.#gone || !isOff(this.state)) return;
+    const delay = Math.max(0, Date.parse(nextStart) - Date.now());
+    this.#timer = setTimeout(() => void this.#restart(), delay);
+    this.#timer.unref();
   }
 
-  /** What has happened has happened, whether or not it can be stored. */
-  #setStatus(status: NewStatus): void {
-    const next = this.#next(status);
-    try {
-      this.#tools.registry.updateStatus(this.uuid, next, this.#row.process);
-    } catch (error) {
-      this.#tools.log.error({ vm: this.name, error: String(error) }, "its status is not stored");
-    }
-    this.#publish(next);
+  async #restart(): Promise<void> {
+    await this.#queue
+      .add("start", async () => {
+        const { power, status } = this.row;
+        if (this.#gone || power === "stopped" || !isOff(this.state)) return;
+        if (status.nextStart !== undefined) await this.#tryStart("policy");
+      })
+      .catch((error: unknown) => this.#tools.log.error({ vm: this.name, error: String(error) }));
+    this.#changed();
   }
 
-  #next(status: NewStatus): VmStatusView {
-    const { generation, resets } = this.#row.status;
-    return { resets, ...status, generation: generation + 1 };
+  #is(wanted: WaitState): boolean {
+    if (wanted !== "ready") return this.state === wanted;
+    const probed = this.#record.definition.readiness.length > 0;
+    return this.state === "running" && (!probed || this.row.status.ready === true);
   }
 
-  #publish(status: VmStatusView): void {
-    if (sameStatus(this.#row.status, status)) return;
-    this.#row = { ...this.#row, status };
-    for (const look of this.#watchers) look();
-    this.console.changed();
-  }
-
-  /** Looks at every change, so that no state is missed; false when the time is over. */
-  #until(reached: () => boolean, timeoutMs: number): Promise<boolean> {
-    if (reached()) return Promise.resolve(true);
-    return new Promise((resolve) => {
-      const finish = (result: boolean): void => {
-        clearTimeout(timer);
-        this.#watchers.delete(look);
-        resolve(result);
-      };
-      const look = (): void => {
-        if (reached()) finish(true);
-      };
-      const timer = setTimeout(() => finish(false), Math.max(0, timeoutMs));
-      this.#watchers.add(look);
-    });
+  /** Off, but not for long. */
+  #comes(): boolean {
+    const { power, status, supervision } = this.row;
+    return (
+      status.nextStart !== undefined ||
+      supervision.boot === true ||
+      (this.#driving !== undefined && power !== "stopped") ||
+      this.#queue.waiting.includes("start")
+    );
   }
 }
-
-const STOPPED_BY_FORCE: NewStatus = {
-  state: "stopped",
-  reason: "stop requested",
-  exitStatus: 100,
-  detail: "its process did not answer and was ended",
-};
-
-const sameStatus = (a: VmStatusView, b: VmStatusView): boolean =>
-  JSON.stringify({ ...a, generation: 0 }) === JSON.stringify({ ...b, generation: 0 });

@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -30,9 +31,20 @@ export class VmFolders {
     this.#runtimeDir = runtimeDir;
   }
 
+  /** Where the runtime folders of all VMs are. */
+  all(): string {
+    return join(this.#runtimeDir, "vm");
+  }
+
+  /** UUIDs of VMs that something is kept of. */
+  kept(): string[] {
+    const folder = join(this.#stateDir, "vms");
+    return existsSync(folder) ? readdirSync(folder) : [];
+  }
+
   /** The runtime folder of a VM: its UUID without hyphens, since socket paths are short. */
   of(uuid: string): string {
-    return join(this.#runtimeDir, "vm", uuid.replaceAll("-", "").toLowerCase());
+    return join(this.all(), uuid.replaceAll("-", "").toLowerCase());
   }
 
   socket(uuid: string): string {
@@ -40,12 +52,12 @@ export class VmFolders {
   }
 
   /** Kept over restarts of the VM. */
-  kept(uuid: string): string {
+  keptOf(uuid: string): string {
     return join(this.#stateDir, "vms", uuid.toLowerCase());
   }
 
   console(uuid: string): string {
-    return join(this.kept(uuid), runtimeFiles.console);
+    return join(this.keptOf(uuid), runtimeFiles.console);
   }
 
   /** A fresh runtime folder with its launch file; throws where a process still lives in it. */
@@ -57,7 +69,7 @@ export class VmFolders {
     refuseLocked(join(folder, runtimeFiles.lock));
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    mkdirSync(this.kept(definition.uuid), { recursive: true, mode: 0o700 });
+    mkdirSync(this.keptOf(definition.uuid), { recursive: true, mode: 0o700 });
     const launch: LaunchFile = {
       nonce,
       definition,
@@ -72,7 +84,7 @@ export class VmFolders {
 
   remove(uuid: string): void {
     rmSync(this.of(uuid), { recursive: true, force: true });
-    rmSync(this.kept(uuid), { recursive: true, force: true });
+    rmSync(this.keptOf(uuid), { recursive: true, force: true });
   }
 }
 

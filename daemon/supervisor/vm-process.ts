@@ -7,23 +7,18 @@ import { constants } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import {
-  isErrorCode,
-  parse,
-  runtimeFiles,
-  StatusFile,
-  VmError,
-  type VmStatusView,
-} from "../../api-schema/index.js";
+import { isErrorCode, parse, runtimeFiles, StatusFile, VmError } from "../../api-schema/index.js";
 import { host } from "../../native/host.js";
 import type { ProcessRecord } from "../registry/registry.js";
+import type { StatusChange } from "./vm-record.js";
 
 const PROGRAM = fileURLToPath(new URL("../../vmm/process/main.js", import.meta.url));
 /** How often a process that is no child of ours is looked at. */
 const LOOK_MS = 250;
 const PROCESS_LOG = "process.log";
 
-export type VmExit = Omit<VmStatusView, "generation" | "resets" | "pid"> & { resets?: number };
+/** How it ended: the last status but for what the daemon alone knows. */
+export type VmExit = StatusChange & { readonly state: "stopped" | "failed" };
 
 export interface VmProcess {
   readonly record: ProcessRecord;
@@ -35,8 +30,9 @@ export interface VmProcess {
   release(): void;
 }
 
-export function spawnVm(folder: string, nonce: string): VmProcess {
-  const child = launch(folder);
+export function spawnVm(known: Omit<ProcessRecord, "pid" | "startTime">): VmProcess {
+  const { folder, nonce } = known;
+  const child = launch(folder, nonce);
   const exit = new Promise<VmExit>((resolve) => {
     child.once("exit", (code, signal) => resolve(exitOf(folder, nonce, { code, signal })));
     child.once("error", ({ message }) => resolve(internalError(message)));
@@ -44,17 +40,17 @@ export function spawnVm(folder: string, nonce: string): VmProcess {
   child.unref();
   const pid = child.pid ?? 0;
   return {
-    record: identify({ nonce, pid, folder }),
+    record: identify({ ...known, pid }),
     exit,
     kill: () => void child.kill("SIGKILL"),
     release: () => void child.removeAllListeners(),
   };
 }
 
-function launch(folder: string): ChildProcess {
+function launch(folder: string, nonce: string): ChildProcess {
   const log = openSync(join(folder, PROCESS_LOG), "a", 0o600);
   try {
-    return spawn(process.execPath, [PROGRAM, folder], {
+    return spawn(process.execPath, [PROGRAM, folder, nonce], {
       detached: true,
       stdio: ["ignore", log, log],
       cwd: "/",
@@ -136,7 +132,7 @@ function lastWords(folder: string, nonce: string): VmExit | undefined {
   if (status === undefined || (status.state !== "stopped" && status.state !== "failed"))
     return undefined;
   const { generation: _, state, ...rest } = status;
-  return { state, ...rest };
+  return { ...rest, state };
 }
 
 /** Why a start came to nothing: the process's own error where it could say one. */

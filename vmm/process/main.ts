@@ -1,13 +1,13 @@
-// The program of one VM: `node dist/vmm/process/main.js FOLDER`. See api-schema/vm-process.ts. All
+// The program of one VM: `node dist/vmm/process/main.js FOLDER [NONCE]`. See api-schema/vm-process.ts. All
 // code is loaded by these imports, before anything runs: an upgrade may replace the files.
 import { host } from "../../native/host.js";
 import { createMachine } from "../../native/index.js";
 import { VERSION } from "../version.js";
 import { runProcess, tell } from "./run.js";
 
-const [folder] = process.argv.slice(2);
+const [folder, nonce] = process.argv.slice(2);
 if (folder === undefined) {
-  process.stderr.write("usage: main.js RUNTIME_FOLDER\n");
+  process.stderr.write("usage: main.js RUNTIME_FOLDER [NONCE]\n");
   process.exit(64);
 }
 process.title = "xhyve-vm";
@@ -17,6 +17,7 @@ runProcess(folder, {
   openPty: () => host().openPty(),
   createMachine,
   version: VERSION,
+  nonce,
 }).then(
   (status) => process.exit(status),
   (error: unknown) => {

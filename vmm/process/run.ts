@@ -25,6 +25,8 @@ export interface ProcessHost {
   readonly openPty: () => Pty;
   readonly createMachine: (options: MachineOptions) => Machine;
   readonly version: string;
+  /** Of the launch file that is meant, where who starts the process says it. */
+  readonly nonce?: string | undefined;
 }
 
 /** Resolves with the exit status of the process. */
@@ -33,6 +35,7 @@ export async function runProcess(folder: string, host: ProcessHost): Promise<num
   checkSocketPath(socket);
   takeLock(join(folder, runtimeFiles.lock), host.tryLock);
   const launch = readLaunch(join(folder, runtimeFiles.launch));
+  refuseOther(folder, launch, host.nonce);
   const statusFile = new StatusWriter(join(folder, runtimeFiles.status), launch.nonce);
   let built: BuiltVm;
   try {
@@ -69,6 +72,12 @@ function readLaunch(path: string): LaunchFile {
   } catch (error) {
     throw new VmError("LAUNCH_INVALID", [path, reasonOf(error)], { cause: error });
   }
+}
+
+/** A process that came so late that its folder is meanwhile another's has no business in it. */
+function refuseOther(folder: string, { nonce }: LaunchFile, meant: string | undefined): void {
+  if (meant !== undefined && meant !== nonce)
+    throw new VmError("LAUNCH_INVALID", [folder, "it is meant for another process"]);
 }
 
 function build(folder: string, launch: LaunchFile, host: ProcessHost): Promise<BuiltVm> {

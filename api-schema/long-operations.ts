@@ -1,0 +1,38 @@
+// Work that takes longer than a request should: it has a name of its own, can be looked at,
+// waited for and cancelled, and goes on (or ends, saying so) when the daemon is restarted.
+import { type Static, Type } from "@sinclair/typebox";
+import { closed, count, literals } from "./shape.js";
+
+export const OperationState = literals(["running", "succeeded", "failed", "cancelled"]);
+
+export const LongOperation = closed(
+  {
+    id: Type.String(),
+    /** What it does: `vm.clone`, `host.shutdown`, … */
+    kind: Type.String(),
+    state: OperationState,
+    /** The VM it is about, by UUID. */
+    vm: Type.Optional(Type.String()),
+    progress: closed({ done: count, total: count, unit: literals(["bytes", "vms", "steps"]) }),
+    /** RFC 3339, UTC. */
+    created: Type.String(),
+    ended: Type.Optional(Type.String()),
+    /** Of what it made, where it succeeded. */
+    result: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    /** Why it failed, from the table of errors. */
+    error: Type.Optional(closed({ code: Type.String(), detail: Type.String() })),
+  },
+  { $id: "Operation" },
+);
+
+export const OperationPath = closed({
+  operation: Type.String({ minLength: 1, maxLength: 64, pattern: "^[0-9a-f-]+$" }),
+});
+
+export const LongOperationList = closed(
+  { operations: Type.Array(LongOperation) },
+  { $id: "OperationList" },
+);
+
+export type OperationState = Static<typeof OperationState>;
+export type LongOperation = Static<typeof LongOperation>;
