@@ -19,7 +19,8 @@
 namespace hv::softcpu {
 
 struct TlbEntry {
-  static constexpr std::uint64_t kNever = 1;  // no page address: never equal
+  // Never equal to a page address, nor to one whose alignment is compared along with it.
+  static constexpr std::uint64_t kNever = 0x800;
   static constexpr std::uint64_t kGlobal = 1;  // in `frame`
 
   std::uint64_t read_tag = kNever;  // linear page; in fetch banks: executable

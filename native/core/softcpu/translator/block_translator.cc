@@ -90,11 +90,11 @@ void BlockTranslator::emit_instruction(const Insn& insn) {
   site_ = nullptr;
   leaves_by_handler_ = false;
   first_cold_ = cold_.size();
-  if (last()) leave_float();
   const Emitter emit = emitters()[static_cast<std::size_t>(insn.op)];
   const bool off = shared_.off.test(static_cast<std::size_t>(insn.op));
   if (emit == nullptr || off || !(this->*emit)(insn)) call_handler(insn);
   for (std::size_t i = first_cold_; i < cold_.size(); ++i) {
+    if (cold_[i].kind != Cold::Kind::kHandler) continue;
     cold_[i].resume = out_.here();
     cold_[i].reload_flags = in_host_;
   }
@@ -109,12 +109,11 @@ const Site* BlockTranslator::site() {
 
 void BlockTranslator::call_handler(const Insn& insn) {
   save_flags();
-  leave_float();
   out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(site()));
   const bool plain = ignores_flags(insn);
   Assembler::bind(out_.call(), plain ? shared_.stubs.handler : shared_.stubs.handler_with_flags);
   flags_lost();
-  if (family(insn.op) == Family::kSystem) sse_checked_ = false;
+  if (family(insn.op) == Family::kSystem || insn.op == Op::kLdmxcsr) xmm_here_ = 0;
   if (!last()) return;
   ended_ = true;
   if (block_.changes_mode) return leave(kLeftForMode);
@@ -125,7 +124,6 @@ void BlockTranslator::call_handler(const Insn& insn) {
 // The block ends because it was long enough, or the page ends.
 void BlockTranslator::finish_block() {
   save_flags();
-  leave_float();
   go_to(rip_, 0);
   ended_ = true;
 }
@@ -136,6 +134,7 @@ void BlockTranslator::emit_cold() {
     for (unsigned n = 0; n < cold.count; ++n) out_.bind(cold.from[n]);
     switch (cold.kind) {
       case Cold::Kind::kHandler: emit_cold_handler(cold); break;
+      case Cold::Kind::kLoadXmm: emit_cold_xmm(cold); break;
       case Cold::Kind::kLookup:
         out_.load_imm(kAddress, cold.link->target);
         out_.mov(k64, in_cpu(&cpu_.gpr[kRip]), kAddress);
@@ -151,13 +150,11 @@ void BlockTranslator::emit_cold() {
 }
 
 void BlockTranslator::emit_cold_handler(const Cold& cold) {
-  if (cold.in_float) store_mxcsr();
   out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(cold.site));
   Assembler::bind(out_.call(),
                   cold.with_flags ? shared_.stubs.handler_with_flags : shared_.stubs.handler);
   if (cold.uncount != 0)
     out_.alu_imm(Alu::kSub, k64, in_cpu(&cpu_.count.instructions), cold.uncount);
-  if (cold.in_float && !cold.leaves) out_.sse(0, Map::k0F, 0xae, 2, in_cpu(&cpu_.mxcsr));
   if (cold.leaves) {
     Assembler::bind(out_.jmp(), shared_.stubs.leave_at_rip);
     return;
@@ -167,6 +164,14 @@ void BlockTranslator::emit_cold_handler(const Cold& cold) {
     flags_to_host();
   }
   Assembler::bind(out_.jmp(), cold.resume);
+}
+
+// Where they cannot be had, the handler raises what is due, or computes with unmasked exceptions.
+void BlockTranslator::emit_cold_xmm(const Cold& cold) {
+  Assembler::bind(out_.call(), shared_.stubs.load_xmm);
+  out_.test_imm(k8, in_cpu(&cpu_.translated.xmm_here), cold.needs);
+  Assembler::bind(out_.jcc(kNz), cold.resume);
+  emit_cold_handler(cold);
 }
 
 // ---- flags --------------------------------------------------------------------------------------
@@ -247,7 +252,8 @@ void BlockTranslator::access(const Insn& i, unsigned bytes, Access kind) {
 }
 
 // As access::hits() of memory_access.h.
-void BlockTranslator::access_linear(unsigned bytes, Access kind) {
+// `aligned`: bits that must be 0 are compared too, and what is not aligned misses.
+void BlockTranslator::access_linear(unsigned bytes, Access kind, bool aligned) {
   save_flags();
   flags_lost();
   static_assert(sizeof(TlbEntry) == 32 && Tlb::kEntries == 1024);
@@ -255,11 +261,11 @@ void BlockTranslator::access_linear(unsigned bytes, Access kind) {
   out_.shift_imm(Shift::kShr, k32, Rm::reg(kScratch), 7);
   out_.alu_imm(Alu::kAnd, k32, Rm::reg(kScratch), (Tlb::kEntries - 1) * sizeof(TlbEntry));
   out_.alu(Alu::kAdd, k64, kScratch, in_cpu(cpu_.tlb.current_slot()));
-  if (bytes == 1)
+  if (bytes == 1 || aligned)
     out_.mov(kScratch2, kAddress);
   else
     out_.lea(k64, kScratch2, Rm::at(kAddress, static_cast<std::int32_t>(bytes) - 1));
-  out_.alu_imm(Alu::kAnd, k64, Rm::reg(kScratch2), kPageMask);
+  out_.alu_imm(Alu::kAnd, k64, Rm::reg(kScratch2), kPageMask | (aligned ? bytes - 1 : 0));
   const std::size_t tag = kind == Access::kRead ? offsetof(TlbEntry, read_tag)
                                                 : offsetof(TlbEntry, write_tag);
   out_.alu(Alu::kCmp, k64, kScratch2, Rm::at(kScratch, static_cast<std::int32_t>(tag)));

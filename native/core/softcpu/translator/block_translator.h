@@ -32,14 +32,14 @@ class BlockTranslator {
  public:
   // What a miss or a fault needs, behind the block.
   struct Cold {
-    enum class Kind : std::uint8_t { kHandler, kLink, kLookup } kind;
+    enum class Kind : std::uint8_t { kHandler, kLink, kLookup, kLoadXmm } kind;
     std::array<Fixup, 4> from{};
     unsigned count = 0;
     const Site* site = nullptr;
     bool with_flags = false;     // the handler's operation knows of flags
     bool leaves = false;         // the handler has set RIP: nothing to resume
     bool reload_flags = false;   // the hot path has the flags in the host
-    bool in_float = false;
+    std::uint8_t needs = 0;      // kLoadXmm: what must be there then
     std::uint32_t uncount = 0;  // instructions behind it that do not run
     std::uint8_t* resume = nullptr;
     Link* link = nullptr;
@@ -70,12 +70,10 @@ class BlockTranslator {
   void emit_entry();
   void emit_checks(Cold& stale);
   void emit_instruction(const Insn& insn);
-  void add_cold(Cold cold) {
-    cold.in_float = in_float_;
-    cold_.push_back(cold);
-  }
+  void add_cold(const Cold& cold) { cold_.push_back(cold); }
   void emit_cold();
   void emit_cold_handler(const Cold& cold);
+  void emit_cold_xmm(const Cold& cold);
   void finish_block();
   const Site* site();
   void call_handler(const Insn& insn);
@@ -111,7 +109,7 @@ class BlockTranslator {
   // ---- guest memory: leaves the host address in kAddress. Saves the flags, and loses them.
   void effective_address(const Insn& insn);
   void access(const Insn& insn, unsigned bytes, Access kind);
-  void access_linear(unsigned bytes, Access kind);  // of what is in kAddress
+  void access_linear(unsigned bytes, Access kind, bool aligned = false);  // of what is in kAddress
   void add_segment_base(unsigned segment);
   static Rm memory() { return Rm::at(kAddress); }
 
@@ -172,11 +170,11 @@ class BlockTranslator {
   bool call(const Insn& insn);
   bool call_m(const Insn& insn);
   bool ret(const Insn& insn);
-  bool sse_two(const Insn& insn);
   bool sse_integer(const Insn& insn);
   bool sse_float(const Insn& insn);
   bool sse_shift_imm(const Insn& insn);
   bool sse_compare(const Insn& insn);
+  bool sse_test(const Insn& insn);
   bool sse_from_integer(const Insn& insn);
   bool sse_to_integer(const Insn& insn);
   bool sse_mask(const Insn& insn);
@@ -184,15 +182,14 @@ class BlockTranslator {
   bool sse_store(const Insn& insn);
   bool sse_load_low(const Insn& insn);
   bool sse_store_low(const Insn& insn);
+  bool sse_half(const Insn& insn);
+  bool sse_store_half(const Insn& insn);
+  bool sse_insert(const Insn& insn);
+  bool sse_extract(const Insn& insn);
   bool movd_to_xmm(const Insn& insn);
   bool movd_from_xmm(const Insn& insn);
-  void check_sse();
-  void enter_float();
-  void leave_float();
-  void store_mxcsr();
-  Rm xmm(unsigned number) const { return in_cpu(&cpu_.sse.xmm[number]); }
-  void load_xmm(unsigned host, unsigned number);
-  void store_xmm(unsigned number);  // from XMM0
+  void need_xmm(std::uint8_t what);
+  void sse_two(const Insn& insn, const Row& row);
   void access_xmm(const Insn& insn, unsigned bytes, bool aligned, Access kind);
   Rm xmm_operand(const Insn& insn, const Row& row);
   void push_prepare();  // the address of the word to push, checked for writing
@@ -212,8 +209,7 @@ class BlockTranslator {
   bool has_system_ = false;     // linear addresses may lie elsewhere at the block's end
   bool ended_ = false;          // the block's exits are written
   bool leaves_by_handler_ = false;  // a miss of this instruction sets RIP
-  bool sse_checked_ = false;
-  bool in_float_ = false;  // MXCSR is the guest's
+  std::uint8_t xmm_here_ = 0;   // what is known of State::xmm_here
   std::vector<Cold>& cold_;
   std::size_t first_cold_ = 0;  // of this instruction
 };

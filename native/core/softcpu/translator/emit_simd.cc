@@ -1,9 +1,7 @@
-// SSE to SSE4.2 by the host's own instructions. XMM registers stay in the Cpu; an instruction loads
-// its destination to XMM0, takes its source from memory, and stores XMM0.
-//
-// Floating point runs under the guest's MXCSR: loaded before the first such instruction of a block,
-// stored (with the flags that were raised) and replaced by the host's before handlers and at the
-// block's end. A guest that unmasked an exception is served by the handlers.
+// SSE to SSE4.2 by the host's own instructions, on the host's registers of the same numbers, under
+// the guest's MXCSR. The first such instruction of a block looks whether they are there
+// (State::xmm_here). A guest that unmasked an exception has its floating point done by the
+// handlers.
 #include "softcpu/opcodes.h"
 #include "softcpu/translator/block_translator.h"
 #include "softcpu/translator/host.h"
@@ -23,8 +21,10 @@ constexpr Op kInteger[] = {
 #define XMM2(map, prefix, opcode, Name, name, function) Op::k##Name,
 #define XMM2_IMM(map, prefix, opcode, Name, name, function) Op::k##Name,
 #include "softcpu/simd_tables.def"
-    Op::kMovddup, Op::kPmovsxbw, Op::kPmovsxbd, Op::kPmovsxwd, Op::kPmovsxwq, Op::kPmovsxdq,
-    Op::kPmovzxbw, Op::kPmovzxbd, Op::kPmovzxwd, Op::kPmovzxwq, Op::kPmovzxdq,
+    Op::kMovddup, Op::kPmovsxbw, Op::kPmovsxbd, Op::kPmovsxbq, Op::kPmovsxwd, Op::kPmovsxwq,
+    Op::kPmovsxdq, Op::kPmovzxbw, Op::kPmovzxbd, Op::kPmovzxbq, Op::kPmovzxwd, Op::kPmovzxwq,
+    Op::kPmovzxdq, Op::kPblendvb, Op::kBlendvps, Op::kBlendvpd, Op::kInsertps, Op::kMovhlps,
+    Op::kMovlhps, Op::kRcpps, Op::kRcpss, Op::kRsqrtps, Op::kRsqrtss,
 };
 constexpr Op kShiftImm[] = {
 #define SHIFT(opcode, immediate, digit, Name, name) Op::k##Name##Imm,
@@ -38,7 +38,8 @@ constexpr Op kFloat[] = {
     Op::kCmpps, Op::kCmppd, Op::kCmpss, Op::kCmpsdXmm, Op::kCvtps2pd, Op::kCvtpd2ps,
     Op::kCvtss2sd, Op::kCvtsd2ss, Op::kCvtdq2ps, Op::kCvtps2dq, Op::kCvttps2dq, Op::kCvtdq2pd,
     Op::kCvtpd2dq, Op::kCvttpd2dq, Op::kAddsubps, Op::kAddsubpd, Op::kHaddps, Op::kHaddpd,
-    Op::kHsubps, Op::kHsubpd,
+    Op::kHsubps, Op::kHsubpd, Op::kRoundps, Op::kRoundpd, Op::kRoundss, Op::kRoundsd, Op::kDpps,
+    Op::kDppd,
 };
 
 std::uint8_t prefix_byte(Prefix prefix) {
@@ -63,8 +64,11 @@ const Row* row_of(Op op) {
   return kRows[static_cast<std::size_t>(op)];
 }
 
+Rm xmm(unsigned number) { return Rm::reg(static_cast<Host>(number)); }
+
 unsigned source_bytes(const Row& row) {
   switch (row.args[1]) {
+    case Arg::Ww: return 2;
     case Arg::Wd: return 4;
     case Arg::Wq: return 8;
     default: return 16;
@@ -73,75 +77,29 @@ unsigned source_bytes(const Row& row) {
 
 }  // namespace
 
-// CR0.EM, CR0.TS and CR4.OSFXSR, once for the block: the handler raises what is due.
-void BlockTranslator::check_sse() {
-  if (sse_checked_) return;
+void BlockTranslator::need_xmm(std::uint8_t what) {
+  if ((xmm_here_ & what) == what) return;
   save_flags();
   flags_lost();
-  Cold fails{Cold::Kind::kHandler};
-  out_.test_imm(k8, in_cpu(&cpu_.cr0), 0xc);
-  fails.add(out_.jcc(kNz));
-  out_.test_imm(k32, in_cpu(&cpu_.cr4), 1u << 9);
-  fails.add(out_.jcc(kZ));
-  fails.site = site();
-  fails.leaves = true;
-  add_cold(fails);
-  sse_checked_ = true;
+  out_.test_imm(k8, in_cpu(&cpu_.translated.xmm_here), what);
+  Cold absent{Cold::Kind::kLoadXmm};
+  absent.add(out_.jcc(kZ));
+  absent.resume = out_.here();
+  absent.needs = what;
+  absent.site = site();
+  absent.with_flags = !ignores_flags(block_.insns[index_]);
+  absent.leaves = true;
+  absent.uncount = static_cast<std::uint32_t>(site()->remaining - 1);
+  add_cold(absent);
+  xmm_here_ |= what | kXmmHere;
 }
 
-void BlockTranslator::enter_float() {
-  check_sse();
-  if (in_float_) return;
-  save_flags();
-  flags_lost();
-  constexpr std::uint32_t kAllMasked = 0x1f80;
-  out_.mov(k32, kScratch, in_cpu(&cpu_.mxcsr));
-  out_.alu_imm(Alu::kAnd, k32, Rm::reg(kScratch), kAllMasked);
-  out_.alu_imm(Alu::kCmp, k32, Rm::reg(kScratch), kAllMasked);
-  Cold unmasked{Cold::Kind::kHandler};
-  unmasked.add(out_.jcc(kNz));
-  unmasked.site = site();
-  unmasked.with_flags = !ignores_flags(block_.insns[index_]);
-  unmasked.leaves = true;
-  unmasked.uncount = static_cast<std::uint32_t>(site()->remaining - 1);
-  add_cold(unmasked);
-  out_.sse(0, Map::k0F, 0xae, 2, in_cpu(&cpu_.mxcsr));  // LDMXCSR
-  in_float_ = true;
-}
-
-void BlockTranslator::store_mxcsr() {
-  out_.sse(0, Map::k0F, 0xae, 3, in_cpu(&cpu_.mxcsr));  // STMXCSR
-  out_.sse(0, Map::k0F, 0xae, 2, in_cpu(&cpu_.translated.host_mxcsr));
-}
-
-void BlockTranslator::leave_float() {
-  if (!in_float_) return;
-  store_mxcsr();
-  in_float_ = false;
-}
-
-void BlockTranslator::load_xmm(unsigned host, unsigned guest_number) {
-  out_.sse(0, Map::k0F, 0x28, host, xmm(guest_number));  // MOVAPS
-}
-void BlockTranslator::store_xmm(unsigned guest_number) {
-  out_.sse(0, Map::k0F, 0x29, 0, xmm(guest_number));
-}
-
-// A 16-byte operand that must be aligned is looked at before anything else can fault.
 void BlockTranslator::access_xmm(const Insn& i, unsigned bytes, bool aligned, Access kind) {
   save_flags();
   flags_lost();
   effective_address(i);
   add_segment_base(i.segment);
-  if (aligned && bytes == 16) {
-    out_.test_imm(k8, Rm::reg(kAddress), 15);
-    Cold fails{Cold::Kind::kHandler};
-    fails.add(out_.jcc(kNz));
-    fails.site = site();
-    fails.with_flags = !ignores_flags(i);
-    add_cold(fails);
-  }
-  access_linear(bytes, kind);
+  access_linear(bytes, kind, aligned && bytes == 16);
 }
 
 Rm BlockTranslator::xmm_operand(const Insn& i, const Row& row) {
@@ -150,44 +108,45 @@ Rm BlockTranslator::xmm_operand(const Insn& i, const Row& row) {
   return memory();
 }
 
-bool BlockTranslator::sse_two(const Insn& i) {
-  const Row& row = *row_of(i.op);
+// reg = f(reg, r/m), by the encoding that the guest's has.
+void BlockTranslator::sse_two(const Insn& i, const Row& row) {
   const Rm source = xmm_operand(i, row);
-  // A source in memory of which 16 bytes are read need not be aligned in every row.
-  const bool has_imm = row.args[2] == Arg::Ib;
-  load_xmm(0, i.reg);
-  out_.sse(prefix_byte(row.prefix), static_cast<Map>(row.map), row.opcode, 0, source);
-  if (has_imm) out_.immediate8(static_cast<std::uint8_t>(i.imm));
-  store_xmm(i.reg);
-  return true;
+  out_.sse(prefix_byte(row.prefix), static_cast<Map>(row.map), row.opcode, i.reg, source);
+  if (row.args[2] == Arg::Ib) out_.immediate8(static_cast<std::uint8_t>(i.imm));
 }
 
 bool BlockTranslator::sse_integer(const Insn& i) {
-  check_sse();
-  return sse_two(i);
+  need_xmm(kXmmHere);
+  sse_two(i, *row_of(i.op));
+  return true;
 }
 
 bool BlockTranslator::sse_float(const Insn& i) {
-  enter_float();
-  return sse_two(i);
+  need_xmm(kFloatHere);
+  sse_two(i, *row_of(i.op));
+  return true;
 }
 
 bool BlockTranslator::sse_shift_imm(const Insn& i) {
   const Row& row = *row_of(i.op);
-  check_sse();
-  load_xmm(0, i.rm);
-  out_.sse(0x66, Map::k0F, row.opcode, static_cast<unsigned>(row.digit), Rm::reg(Host::kRax));
+  need_xmm(kXmmHere);
+  out_.sse(0x66, Map::k0F, row.opcode, static_cast<unsigned>(row.digit), xmm(i.rm));
   out_.immediate8(static_cast<std::uint8_t>(i.imm));
-  store_xmm(i.rm);
   return true;
 }
 
 bool BlockTranslator::sse_compare(const Insn& i) {
-  const Row& row = *row_of(i.op);
-  enter_float();
-  const Rm source = xmm_operand(i, row);
-  load_xmm(0, i.reg);
-  out_.sse(prefix_byte(row.prefix), Map::k0F, row.opcode, 0, source);
+  need_xmm(kFloatHere);
+  sse_two(i, *row_of(i.op));
+  flags_written();
+  return true;
+}
+
+// PTEST; PCMPISTRI and PCMPISTRM, whose results go to the same registers in the host.
+bool BlockTranslator::sse_test(const Insn& i) {
+  static_assert(kHome[kRcx] == Host::kRcx);
+  need_xmm(kXmmHere);
+  sse_two(i, *row_of(i.op));
   flags_written();
   return true;
 }
@@ -196,11 +155,8 @@ bool BlockTranslator::sse_compare(const Insn& i) {
 bool BlockTranslator::sse_from_integer(const Insn& i) {
   const Row& row = *row_of(i.op);
   const Size size = i.size == k64 ? k64 : k32;
-  enter_float();
-  const Rm source = operand(i, size);
-  load_xmm(0, i.reg);
-  out_.sse(prefix_byte(row.prefix), Map::k0F, row.opcode, 0, source, size);
-  store_xmm(i.reg);
+  need_xmm(kFloatHere);
+  out_.sse(prefix_byte(row.prefix), Map::k0F, row.opcode, i.reg, operand(i, size), size);
   return true;
 }
 
@@ -208,7 +164,7 @@ bool BlockTranslator::sse_from_integer(const Insn& i) {
 bool BlockTranslator::sse_to_integer(const Insn& i) {
   const Row& row = *row_of(i.op);
   const Size size = i.size == k64 ? k64 : k32;
-  enter_float();
+  need_xmm(kFloatHere);
   const Rm source = xmm_operand(i, row);
   const Host to = pinned(i.reg) ? kHome[i.reg] : kScratch;
   out_.sse(prefix_byte(row.prefix), Map::k0F, row.opcode, static_cast<unsigned>(to), source, size);
@@ -216,14 +172,13 @@ bool BlockTranslator::sse_to_integer(const Insn& i) {
   return true;
 }
 
-// MOVMSKPS, MOVMSKPD, PMOVMSKB.
+// MOVMSKPS, MOVMSKPD, PMOVMSKB, and PEXTRW from a register.
 bool BlockTranslator::sse_mask(const Insn& i) {
   const Row& row = *row_of(i.op);
-  check_sse();
-  load_xmm(0, i.rm);
+  need_xmm(kXmmHere);
   const Host to = pinned(i.reg) ? kHome[i.reg] : kScratch;
-  out_.sse(prefix_byte(row.prefix), Map::k0F, row.opcode, static_cast<unsigned>(to),
-           Rm::reg(Host::kRax));
+  out_.sse(prefix_byte(row.prefix), Map::k0F, row.opcode, static_cast<unsigned>(to), xmm(i.rm));
+  if (row.args[2] == Arg::Ib) out_.immediate8(static_cast<std::uint8_t>(i.imm));
   put_back(i.reg, to);
   return true;
 }
@@ -231,79 +186,123 @@ bool BlockTranslator::sse_mask(const Insn& i) {
 // ---- moves ----------------------------------------------------------------------------------------
 
 bool BlockTranslator::sse_load(const Insn& i) {
-  check_sse();
+  need_xmm(kXmmHere);
   if (i.memory == 0) {
-    load_xmm(0, i.rm);
-  } else {
-    access_xmm(i, 16, i.op == Op::kMovapsLoad, Access::kRead);
-    out_.sse(0, Map::k0F, 0x10, 0, memory());  // MOVUPS
+    out_.sse(0, Map::k0F, 0x28, i.reg, xmm(i.rm));  // MOVAPS
+    return true;
   }
-  store_xmm(i.reg);
+  access_xmm(i, 16, i.op == Op::kMovapsLoad, Access::kRead);
+  out_.sse(0, Map::k0F, 0x10, i.reg, memory());  // MOVUPS
   return true;
 }
 
 bool BlockTranslator::sse_store(const Insn& i) {
-  check_sse();
+  need_xmm(kXmmHere);
   if (i.memory == 0) {
-    load_xmm(0, i.reg);
-    store_xmm(i.rm);
+    out_.sse(0, Map::k0F, 0x28, i.rm, xmm(i.reg));
     return true;
   }
   access_xmm(i, 16, i.op == Op::kMovapsStore, Access::kWrite);
-  load_xmm(0, i.reg);
-  out_.sse(0, Map::k0F, 0x11, 0, memory());
+  out_.sse(0, Map::k0F, 0x11, i.reg, memory());
   return true;
 }
 
 // MOVSS, MOVSD, MOVQ: memory clears the other lanes, a register leaves them (but MOVQ's).
 bool BlockTranslator::sse_load_low(const Insn& i) {
   const bool single = i.op == Op::kMovssLoad, whole = i.op == Op::kMovqXmmLoad;
-  check_sse();
-  if (i.memory != 0) {
-    access(i, single ? 4 : 8, Access::kRead);
-    out_.sse(single ? 0xf3 : 0xf2, Map::k0F, 0x10, 0, memory());
-  } else if (whole) {
-    out_.sse(0xf3, Map::k0F, 0x7e, 0, xmm(i.rm));
-  } else {
-    load_xmm(0, i.reg);
-    load_xmm(1, i.rm);
-    out_.sse(single ? 0xf3 : 0xf2, Map::k0F, 0x10, 0, Rm::reg(Host::kRcx));  // XMM1
-  }
-  store_xmm(i.reg);
+  need_xmm(kXmmHere);
+  if (i.memory != 0) access(i, single ? 4 : 8, Access::kRead);
+  const Rm source = i.memory != 0 ? memory() : xmm(i.rm);
+  if (whole)
+    out_.sse(0xf3, Map::k0F, 0x7e, i.reg, source);
+  else
+    out_.sse(single ? 0xf3 : 0xf2, Map::k0F, 0x10, i.reg, source);
   return true;
 }
 
 bool BlockTranslator::sse_store_low(const Insn& i) {
-  if (i.memory == 0) return false;
-  const Size size = i.op == Op::kMovssStore ? k32 : k64;
-  check_sse();
-  access(i, 1u << size, Access::kWrite);
-  out_.mov(size, kScratch2, xmm(i.reg));
-  out_.mov(size, memory(), kScratch2);
+  need_xmm(kXmmHere);
+  if (i.memory == 0) {  // as a load, the other way round
+    if (i.op == Op::kMovqXmmStore)
+      out_.sse(0xf3, Map::k0F, 0x7e, i.rm, xmm(i.reg));
+    else
+      out_.sse(i.op == Op::kMovssStore ? 0xf3 : 0xf2, Map::k0F, 0x10, i.rm, xmm(i.reg));
+    return true;
+  }
+  const bool single = i.op == Op::kMovssStore;
+  access(i, single ? 4 : 8, Access::kWrite);
+  out_.sse(single ? 0xf3 : 0xf2, Map::k0F, 0x11, i.reg, memory());
+  return true;
+}
+
+// MOVLPS, MOVHPS and the same of doubles.
+bool BlockTranslator::sse_half(const Insn& i) {
+  need_xmm(kXmmHere);
+  access(i, 8, Access::kRead);
+  out_.sse(0, Map::k0F, i.op == Op::kMovlps ? 0x12 : 0x16, i.reg, memory());
+  return true;
+}
+
+bool BlockTranslator::sse_store_half(const Insn& i) {
+  need_xmm(kXmmHere);
+  access(i, 8, Access::kWrite);
+  out_.sse(0, Map::k0F, i.op == Op::kMovlpsStore ? 0x13 : 0x17, i.reg, memory());
+  return true;
+}
+
+namespace {
+// PINSRB, PINSRW, PINSRD and their opposites, by the width of the element.
+Size element(const Insn& i) {
+  switch (i.op) {
+    case Op::kPinsrb: case Op::kPextrb: return k8;
+    case Op::kPinsrw: case Op::kPextrw: return k16;
+    case Op::kExtractps: return k32;
+    default: return i.size == k64 ? k64 : k32;
+  }
+}
+}  // namespace
+
+bool BlockTranslator::sse_insert(const Insn& i) {
+  const Row& row = *row_of(i.op);
+  need_xmm(kXmmHere);
+  const Rm source = operand(i, element(i));
+  out_.sse(0x66, static_cast<Map>(row.map), row.opcode, i.reg, source, element(i));
+  out_.immediate8(static_cast<std::uint8_t>(i.imm));
+  return true;
+}
+
+// To a register the element is extended with zeros to 64 bits.
+bool BlockTranslator::sse_extract(const Insn& i) {
+  const Row& row = *row_of(i.op);
+  need_xmm(kXmmHere);
+  Rm to = memory();
+  if (i.memory != 0)
+    access(i, 1u << element(i), Access::kWrite);
+  else
+    to = Rm::reg(pinned(i.rm) ? kHome[i.rm] : kScratch);
+  out_.sse(0x66, static_cast<Map>(row.map), row.opcode, i.reg, to, element(i));
+  out_.immediate8(static_cast<std::uint8_t>(i.imm));
+  if (i.memory == 0) put_back(i.rm, to.base);
   return true;
 }
 
 bool BlockTranslator::movd_to_xmm(const Insn& i) {
   const Size size = i.size == k64 ? k64 : k32;
-  check_sse();
-  const Rm source = operand(i, size);
-  out_.sse(0x66, Map::k0F, 0x6e, 0, source, size);
-  store_xmm(i.reg);
+  need_xmm(kXmmHere);
+  out_.sse(0x66, Map::k0F, 0x6e, i.reg, operand(i, size), size);
   return true;
 }
 
 bool BlockTranslator::movd_from_xmm(const Insn& i) {
   const Size size = i.size == k64 ? k64 : k32;
-  check_sse();
-  if (i.memory != 0) {
+  need_xmm(kXmmHere);
+  Rm to = memory();
+  if (i.memory != 0)
     access(i, 1u << size, Access::kWrite);
-    out_.mov(size, kScratch2, xmm(i.reg));
-    out_.mov(size, memory(), kScratch2);
-    return true;
-  }
-  const Host to = pinned(i.rm) ? kHome[i.rm] : kScratch;
-  out_.mov(size, to, xmm(i.reg));
-  put_back(i.rm, to);
+  else
+    to = Rm::reg(pinned(i.rm) ? kHome[i.rm] : kScratch);
+  out_.sse(0x66, Map::k0F, 0x7e, i.reg, to, size);
+  if (i.memory == 0) put_back(i.rm, to.base);
   return true;
 }
 
@@ -318,6 +317,14 @@ std::span<const BlockTranslator::Entry> BlockTranslator::simd_emitters() {
         {Op::kMovqXmmLoad, &B::sse_load_low}, {Op::kMovssStore, &B::sse_store_low},
         {Op::kMovsdXmmStore, &B::sse_store_low}, {Op::kMovqXmmStore, &B::sse_store_low},
         {Op::kMovdToXmm, &B::movd_to_xmm}, {Op::kMovdFromXmm, &B::movd_from_xmm},
+        {Op::kMovlps, &B::sse_half}, {Op::kMovhps, &B::sse_half},
+        {Op::kMovlpsStore, &B::sse_store_half}, {Op::kMovhpsStore, &B::sse_store_half},
+        {Op::kPinsrb, &B::sse_insert}, {Op::kPinsrw, &B::sse_insert},
+        {Op::kPinsrd, &B::sse_insert}, {Op::kPextrb, &B::sse_extract},
+        {Op::kPextrw, &B::sse_extract}, {Op::kPextrd, &B::sse_extract},
+        {Op::kExtractps, &B::sse_extract}, {Op::kPextrwReg, &B::sse_mask},
+        {Op::kPtest, &B::sse_test}, {Op::kPcmpistri, &B::sse_test},
+        {Op::kPcmpistrm, &B::sse_test},
         {Op::kMovmskps, &B::sse_mask}, {Op::kMovmskpd, &B::sse_mask}, {Op::kPmovmskb, &B::sse_mask},
         {Op::kUcomiss, &B::sse_compare}, {Op::kUcomisd, &B::sse_compare},
         {Op::kComiss, &B::sse_compare}, {Op::kComisd, &B::sse_compare},

@@ -25,7 +25,11 @@ struct State {
   std::uint32_t poll_mask = 0;    // which of them matter now
   std::uint32_t host_mxcsr = 0x1f80;  // what compiled code runs under
   bool flags_here = false;
+  // XMM registers and MXCSR, of which the Cpu's copies are stale then. Never while C++ runs.
+  std::uint8_t xmm_here = 0;  // kXmmHere, kFloatHere
 };
+inline constexpr std::uint8_t kXmmHere = 1;
+inline constexpr std::uint8_t kFloatHere = 2;  // … and no floating-point exception is unmasked
 
 // AH of LAHF has the bits of RFLAGS' low byte.
 constexpr std::uint64_t rflags_of_image(std::uint64_t image) {

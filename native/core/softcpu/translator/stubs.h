@@ -1,8 +1,12 @@
 // The code around translated blocks, and the conventions between them.
 //
-// Eleven guest registers live in host registers wherever translated code runs; the other five, RIP
-// and the XMM registers stay in the Cpu. RBP points into the Cpu, 128 bytes past gpr[0], so that
-// gpr[] is reached by short displacements. RAX, R14 and R15 are scratch.
+// Eleven guest registers live in host registers wherever translated code runs; the other five and
+// RIP stay in the Cpu. RBP points into the Cpu, 128 bytes past gpr[0], so that gpr[] is reached by
+// short displacements. RAX, R14 and R15 are scratch.
+//
+// The guest's XMM registers are the host's, number by number, from the first SSE instruction that
+// runs until C++ does: kernels that never use them never pay for them. MXCSR goes with them, so
+// that exception flags gather where the host puts them.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -37,6 +41,9 @@ struct Stubs {
   // that read or write the arithmetic flags.
   std::uint8_t* handler = nullptr;
   std::uint8_t* handler_with_flags = nullptr;
+  // Called: brings the XMM registers and MXCSR, if SSE may be used; State::xmm_here tells. Spoils
+  // RAX and the flags.
+  std::uint8_t* load_xmm = nullptr;
 
   void build(CodeCache& cache, Cpu& cpu);
 };
