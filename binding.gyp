@@ -9,7 +9,7 @@
       "MACOSX_DEPLOYMENT_TARGET": "11.0",
       "GCC_SYMBOLS_PRIVATE_EXTERN": "YES"
     },
-    "include_dirs": ["native/core"],
+    "include_dirs": ["native/core", "native/hvf-headers"],
     "conditions": [["OS=='linux'", { "ldflags": ["-pthread"], "cflags": ["-pthread"] }]]
   },
   "targets": [
@@ -25,6 +25,7 @@
       # Headers that are not ours do not warn.
       "cflags_cc": ["-isystem", "<!(node -p \"path.dirname(require.resolve('node-addon-api/package.json'))\")"],
       "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+      "conditions": [["OS=='mac' and target_arch=='x64'", { "libraries": ["-framework Hypervisor"] }]],
       "sources": ["<!@(node native/sources.mjs addon/vmm)"]
     },
     {

@@ -20,6 +20,7 @@ const addons = ["vmm", "host"];
 
 const headers = [
   join(root, "native", "core"),
+  join(root, "native", "hvf-headers"),
   dirname(createRequire(import.meta.url).resolve("node-addon-api/package.json")),
   nodeHeaders(),
 ];

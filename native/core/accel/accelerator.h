@@ -76,6 +76,8 @@ class Accelerator {
   virtual std::optional<std::string> unavailable() const = 0;
   // `memory` outlives the machine.
   virtual std::unique_ptr<Machine> create_machine(GuestMemory& memory) const = 0;
+  // Hypervisor.framework: the next machine can be made only when the last has ended.
+  virtual bool one_vm_a_process() const { return false; }
 };
 
 // In order of preference; `soft` is always there.

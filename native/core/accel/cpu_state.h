@@ -26,6 +26,7 @@ struct Segment {
     visit("access", access);
     visit("selector", selector);
   }
+  friend bool operator==(const Segment&, const Segment&) = default;
 };
 
 struct TableRegister {
@@ -36,6 +37,7 @@ struct TableRegister {
     visit("base", base);
     visit("limit", limit);
   }
+  friend bool operator==(const TableRegister&, const TableRegister&) = default;
 };
 
 // One x87 register: the 64-bit significand and the word that holds sign and exponent.
@@ -84,6 +86,7 @@ struct FpuState {
     visit("xmm", xmm);
     visit("mxcsr", mxcsr);
   }
+  friend bool operator==(const FpuState&, const FpuState&) = default;
 };
 
 // What the vCPU is doing between two instructions.

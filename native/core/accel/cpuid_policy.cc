@@ -121,6 +121,23 @@ Registers topology(const CpuidSubject& cpu, std::uint32_t level) {
   return {0, 0, level & 0xff, cpu.index};
 }
 
+// Features that the hardware must have; every other bit of these registers is the machine's own
+// (APIC, MTRR, machine check, topology, the hypervisor's presence).
+struct HardwareFeatures {
+  std::uint32_t leaf;
+  std::uint32_t Registers::*word;
+  std::uint32_t machines;  // bits that are not the hardware's
+};
+constexpr HardwareFeatures kFeatures[] = {
+    {1, &Registers::ecx, bit(21) | bit(24) | bit(31)},
+    {1, &Registers::edx, bit(5) | bit(7) | bit(9) | bit(12) | bit(14) | bit(16) | bit(28)},
+    {7, &Registers::ebx, bit(1)},
+    {7, &Registers::ecx, 0},
+    {7, &Registers::edx, bit(29)},
+    {0x8000'0001, &Registers::ecx, 0},
+    {0x8000'0001, &Registers::edx, 0},
+};
+
 Registers brand(std::uint32_t part) {
   Registers r;
   std::memcpy(&r, kBrand + 16 * part, sizeof r);
@@ -171,6 +188,14 @@ CpuidRegisters cpuid_policy(const CpuidSubject& cpu, std::uint32_t leaf, std::ui
   if (leaf > kHypervisor && leaf < 0x5000'0000) return {};
   if (leaf >= 0x8000'0000 && leaf <= kMaxExtended) return extended(cpu, leaf);
   return basic(cpu, leaf <= kMaxBasic ? leaf : kMaxBasic, sub);
+}
+
+CpuidRegisters limit_to_hardware(std::uint32_t leaf, const CpuidRegisters& policy,
+                                 const CpuidRegisters& hardware) {
+  CpuidRegisters r = policy;
+  for (const HardwareFeatures& row : kFeatures)
+    if (row.leaf == leaf) r.*row.word &= hardware.*row.word | row.machines;
+  return r;
 }
 
 }  // namespace hv

@@ -25,4 +25,9 @@ struct CpuidSubject {
 
 CpuidRegisters cpuid_policy(const CpuidSubject& cpu, std::uint32_t leaf, std::uint32_t sub);
 
+// What of a leaf of the policy remains where the guest runs on hardware whose CPUID says `hardware`:
+// features that hardware must have go, those that the machine makes itself stay.
+CpuidRegisters limit_to_hardware(std::uint32_t leaf, const CpuidRegisters& policy,
+                                 const CpuidRegisters& hardware);
+
 }  // namespace hv

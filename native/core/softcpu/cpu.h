@@ -48,6 +48,7 @@ inline void add_count(std::uint64_t& counter, std::uint64_t by = 1) {
 }
 
 class BlockCache;
+class Overseer;
 struct Block;
 
 class Cpu final : public Vcpu {
@@ -56,8 +57,8 @@ class Cpu final : public Vcpu {
   ~Cpu() override;
 
   Exit run() override;
-  // One instruction, its exception included; looks at no signal. For accelerators whose hardware
-  // could not run it.
+  // One instruction, its exception included, decoded anew; looks at no signal. For accelerators
+  // whose hardware could not run it.
   void run_one();
   CpuState state() const override;
   void set_state(const CpuState& state) override;
@@ -99,6 +100,7 @@ class Cpu final : public Vcpu {
   VcpuSignals& signals;
   const std::span<VcpuSignals* const> all_signals;
   GuestMemory& memory;
+  Overseer* overseer = nullptr;  // changed only while nothing is decoded: overseer.h
 
   // ---- registers ---------------------------------------------------------------------------------
   std::uint64_t& rip() { return gpr[kRip]; }
@@ -166,11 +168,29 @@ class Cpu final : public Vcpu {
   // #GP(0), the commonest of all.
   [[noreturn]] void protection_fault() { raise(Vector::kGp, 0); }
 
+  // Ends run() with Exit::kKicked from inside an instruction or a delivery, RIP at the instruction.
+  [[noreturn]] void leave_run();
+
   // ---- system (segmentation.cc, interrupts.cc, far_transfer.cc, control_registers.cc, msr.cc) ----------
   void load_segment(unsigned which, std::uint16_t selector);  // MOV/POP Sreg, LDS …: every check
   // Delivers through the IDT (or IVT) from an instruction boundary; RIP is what is pushed. Faults
   // on the way raise in turn; take_exception() turns them into #DF or shutdown.
-  enum class Source : std::uint8_t { kException, kHardware, kSoftware, kInt1 };
+  enum class Source : std::uint8_t { kException, kHardware, kNmi, kSoftware, kInt1 };
+  struct Event {
+    std::uint8_t vector = 0;
+    Source source = Source::kException;
+    bool has_error = false;
+    std::uint32_t error = 0;
+  };
+  // That event and the faults on its way, and no instruction; for accelerators as run_one().
+  void run_event(const Event& event);
+  // The next run() begins with it.
+  void inject(const Event& event) {
+    given_ = event;
+    has_given_ = true;
+  }
+  // What is being delivered, and what was where a fault or leave_run() ended it.
+  Event delivering;
   void deliver(std::uint8_t vector, Source source, bool has_error, std::uint32_t error);
   // For the run loop, between instructions, where `leave` is set (all may raise):
   // Delivers `pending`, which raise() left. False: shutdown (triple fault).
@@ -233,6 +253,9 @@ class Cpu final : public Vcpu {
   };
   bool walk(std::uint64_t linear, AccessKind kind, Bank bank, Walk& out, std::uint32_t& error);
   bool permits(const Walk& page, AccessKind kind, Bank bank) const;
+  // As the overseer says.
+  void require_rights(Gpa at, std::uint64_t linear, AccessKind kind, bool walk);
+  bool all_rights(Gpa at) const;
   void fill_tlb(std::uint64_t linear, const Walk& page, Bank bank);
   std::uint8_t* begin_modify(unsigned segment, std::uint64_t linear, unsigned length, bool locked);
   void finish_modify();
@@ -270,7 +293,7 @@ class Cpu final : public Vcpu {
     bool has_error = false;
     std::uint32_t error = 0;
   } pending;
-  enum Landing : int { kFault = 1, kRestart = 2 };
+  enum Landing : int { kFault = 1, kRestart = 2, kLeft = 3 };
   std::jmp_buf leave;  // raise() (with kFault) and restart_alone() land here, in run()
   VcpuCounters count;
   std::unique_ptr<BlockCache> blocks;
@@ -292,6 +315,7 @@ class Cpu final : public Vcpu {
 
  private:
   Exit loop();
+  void take_given();
   std::optional<Exit> look_at_signals();
   std::optional<Exit> step();
   Block* next_block();
@@ -302,7 +326,8 @@ class Cpu final : public Vcpu {
   bool guard_code(std::uint64_t physical, std::uint64_t length, CodePage& page,
                   std::uint32_t& version, std::uint64_t& epoch);
   Block* decode_block(std::uint64_t linear, std::uint64_t physical);
-  Block* decode_bytewise(std::uint64_t linear, std::uint64_t physical);
+  Block* decode_bytewise(std::uint64_t linear, std::uint64_t physical, bool kept);
+  Block* decode_alone();
   Block* keep(const Block& block, std::span<const Insn> insns,
               std::span<const std::uint8_t> bytes);
   void execute(const Block& block);
@@ -323,6 +348,8 @@ class Cpu final : public Vcpu {
   const Insn* block_start_ = nullptr;  // of the block that runs: what retired is counted from here
   std::uint64_t acknowledged_ = CodeEpochs::kAway;
   std::unique_ptr<Translator> translator_;
+  Event given_;
+  bool has_given_ = false;
 };
 
 }  // namespace hv::softcpu

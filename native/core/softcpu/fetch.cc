@@ -5,6 +5,7 @@
 
 #include "softcpu/block_cache.h"
 #include "softcpu/cpu.h"
+#include "softcpu/overseer.h"
 #include "softcpu/opcodes.h"
 
 namespace hv::softcpu {
@@ -44,31 +45,36 @@ struct Run {
   bool changes_mode = false;
 };
 
+Handler bind_for(Overseer* overseer, const Insn& insn) {
+  const Handler handler = bind(insn);
+  return overseer == nullptr ? handler : overseer->bind(insn, handler);
+}
+
 // What stands for bytes that are no instruction.
-Insn failing(const Decoded& decoded) {
+Insn failing(const Decoded& decoded, Overseer* overseer) {
   Insn insn = decoded.insn;
   insn.op = Op::kInvalid;
-  insn.run = decoded.status == DecodeStatus::kTooLong ? too_long : bind(insn);
+  insn.run = decoded.status == DecodeStatus::kTooLong ? too_long : bind_for(overseer, insn);
   return insn;
 }
 
 // Appends one instruction; false when the run ends before or after it.
-bool append(Run& run, const Decoded& decoded) {
+bool append(Run& run, const Decoded& decoded, Overseer* overseer) {
   if (decoded.status == DecodeStatus::kNeedMore) return false;
   const bool ok = decoded.status == DecodeStatus::kOk;
   if (!ok && run.count != 0) return false;
   Insn& insn = run.insns[run.count++];
-  insn = ok ? decoded.insn : failing(decoded);
-  if (ok) insn.run = bind(insn);
+  insn = ok ? decoded.insn : failing(decoded, overseer);
+  if (ok) insn.run = bind_for(overseer, insn);
   run.bytes = static_cast<std::uint16_t>(run.bytes + insn.length);
   const bool ends = !ok || (decoded.row->traits & kEndsBlock) != 0 || insn.repeat != 0;
   run.changes_mode = ends && family(insn.op) == Family::kSystem;
   return !ends && run.count < run.insns.size();
 }
 
-Run decode_run(std::span<const std::uint8_t> bytes, CodeSize size) {
+Run decode_run(std::span<const std::uint8_t> bytes, CodeSize size, Overseer* overseer) {
   Run run;
-  while (run.bytes < bytes.size() && append(run, decode(bytes.subspan(run.bytes), size))) {
+  while (run.bytes < bytes.size() && append(run, decode(bytes.subspan(run.bytes), size), overseer)) {
   }
   return run;
 }
@@ -137,13 +143,13 @@ Block* Cpu::find_block(std::uint64_t linear) {
 
 Block* Cpu::decode_block(std::uint64_t linear, std::uint64_t physical) {
   const std::uint8_t* const host = memory.host(Gpa{physical});
-  if (host == nullptr) return decode_bytewise(linear, physical);
+  if (host == nullptr) return decode_bytewise(linear, physical, true);
   const std::uint64_t rest = kPageSize - (physical & ~kPageMask);
   std::array<std::uint8_t, 256> bytes;
   const std::uint64_t length = std::min<std::uint64_t>(rest, bytes.size());
   copy_code(bytes.data(), host, length);
-  const Run run = decode_run({bytes.data(), length}, code_size());
-  if (run.count == 0) return decode_bytewise(linear, physical);
+  const Run run = decode_run({bytes.data(), length}, code_size(), overseer);
+  if (run.count == 0) return decode_bytewise(linear, physical, true);
 
   Block block;
   block.physical = physical;
@@ -166,8 +172,15 @@ Block* Cpu::keep(const Block& block, std::span<const Insn> insns,
   return kept;
 }
 
-// An instruction across two pages, or outside RAM: byte by byte.
-Block* Cpu::decode_bytewise(std::uint64_t linear, std::uint64_t physical) {
+// What run_one() runs: others may have changed code since without a word, so nothing is kept.
+Block* Cpu::decode_alone() {
+  const std::uint64_t linear = (code_base_ + gpr[kRip]) & rip_mask_;
+  if (gpr[kRip] >= code_end_) protection_fault();
+  return decode_bytewise(linear, raw(translate_fetch(linear)), false);
+}
+
+// An instruction across two pages, outside RAM, or for once: byte by byte.
+Block* Cpu::decode_bytewise(std::uint64_t linear, std::uint64_t physical, bool kept) {
   std::array<std::uint8_t, kMaxLength> bytes;
   std::array<std::uint64_t, 2> pages = {physical, 0};
   const unsigned rest = static_cast<unsigned>(kPageSize - (physical & ~kPageMask));
@@ -183,7 +196,7 @@ Block* Cpu::decode_bytewise(std::uint64_t linear, std::uint64_t physical) {
     decoded = decode({bytes.data(), got}, code_size());
   }
   Run run;
-  append(run, decoded);
+  append(run, decoded, overseer);
 
   Block block;
   block.physical = physical;
@@ -194,7 +207,7 @@ Block* Cpu::decode_bytewise(std::uint64_t linear, std::uint64_t physical) {
   const bool crosses = got > rest;
   const bool in_ram = memory.host(Gpa{physical}) != nullptr &&
                       (!crosses || memory.host(Gpa{pages[1]}) != nullptr);
-  if (!in_ram) return blocks->scratch(block, run.insns[0]);
+  if (!in_ram || !kept) return blocks->scratch(block, run.insns[0]);
   block.page = &memory.code_page(Gpa{physical});
   if (crosses) {
     block.page2 = &memory.code_page(Gpa{pages[1]});

@@ -1,5 +1,6 @@
 // Exceptions and interrupts: SDM Vol. 3, "Interrupt and Exception Handling", and the operation of
 // INT n in Vol. 2.
+#include "softcpu/overseer.h"
 #include "softcpu/system_ops.h"
 
 namespace hv::softcpu {
@@ -221,13 +222,15 @@ void Delivery::long_mode(const Descriptor& gate, const Found& found, unsigned cp
 
 void Cpu::deliver(std::uint8_t vector, Source source, bool has_error, std::uint32_t error) {
   system.external = source == Source::kSoftware ? 0 : 1;
+  delivering = {vector, source, has_error, error};
+  system.in_delivery = true;
   Delivery delivery{*this, vector, source, has_error ? &error : nullptr};
   if (protected_mode())
     delivery.protect();
   else
     delivery.real();
   system.external = 0;
-  system.delivering = false;
+  system.delivering = system.in_delivery = false;
   system.stepping = false;
 }
 
@@ -244,6 +247,7 @@ bool Cpu::take_exception() {
     }
   }
   const Pending now = pending;
+  if (overseer != nullptr) [[unlikely]] overseer->before_exception(*this, now);
   system.delivering = system.delivering_exception = true;
   system.delivering_vector = now.vector;
   system.debug_hits = 0;
@@ -272,12 +276,13 @@ void Cpu::take_accepted() {
 }
 
 void Cpu::take_nmi() {
+  if (overseer != nullptr) [[unlikely]] overseer->before_nmi(*this);
   signals.clear(Signal::kNmi);
   add_count(count.interrupts);
   slow.nmi_blocked = true;
   system.delivering = true;
   system.delivering_exception = false;
-  deliver(static_cast<std::uint8_t>(Vector::kNmi), Source::kHardware, false, 0);
+  deliver(static_cast<std::uint8_t>(Vector::kNmi), Source::kNmi, false, 0);
 }
 
 }  // namespace hv::softcpu

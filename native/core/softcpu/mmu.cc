@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "softcpu/cpu.h"
+#include "softcpu/overseer.h"
 #include "softcpu/paging.h"
 
 namespace hv::softcpu {
@@ -78,6 +79,7 @@ bool Walker::start() {
 }
 
 std::uint64_t Walker::load(Gpa at) const {
+  cpu_.require_rights(at, linear_, AccessKind::kRead, true);
   const std::uint8_t* host = cpu_.memory.host(at);
   if (host == nullptr) return cpu_.platform.read(cpu_.index, at, scheme_.entry_bytes);
   if (scheme_.entry_bytes == 4) return access::load<std::uint32_t>(host);
@@ -87,6 +89,7 @@ std::uint64_t Walker::load(Gpa at) const {
 // Sets bits in an entry that was read as `entry`; false when it has changed since.
 bool Walker::mark(Gpa at, std::uint64_t entry, std::uint64_t bits) const {
   if ((entry & bits) == bits) return true;
+  cpu_.require_rights(at, linear_, AccessKind::kWrite, true);
   std::uint8_t* host = cpu_.memory.host(at);
   if (host == nullptr) {
     cpu_.platform.write(cpu_.index, at, scheme_.entry_bytes, entry | bits);
@@ -195,9 +198,19 @@ bool Cpu::walk(std::uint64_t linear, AccessKind kind, Bank bank, Walk& out, std:
   return false;
 }
 
+void Cpu::require_rights(Gpa at, std::uint64_t linear, AccessKind kind, bool walk) {
+  if (overseer == nullptr) [[likely]] return;
+  if ((overseer->rights(at) >> static_cast<unsigned>(kind) & 1) == 0)
+    overseer->refuse(*this, at, linear, kind, walk);
+}
+
+bool Cpu::all_rights(Gpa at) const {
+  return overseer == nullptr || overseer->rights(at) == Overseer::kAllRights;
+}
+
 void Cpu::fill_tlb(std::uint64_t linear, const Walk& page, Bank bank) {
   std::uint8_t* host = memory.host(page.gpa);
-  if (host == nullptr || page_has_breakpoint(linear)) return;
+  if (host == nullptr || page_has_breakpoint(linear) || !all_rights(page.gpa)) return;
   const std::uint64_t tag = linear & kPageMask;
   if (page.shift > 12) tlb.note_large(linear, page.shift);
   TlbEntry& entry = tlb.at(bank, linear);
@@ -214,6 +227,7 @@ Piece Cpu::translate(std::uint64_t linear, unsigned length, AccessKind kind, Rig
   Walk page;
   std::uint32_t error = 0;
   if (!walk(linear, kind, bank, page, error)) raise_page_fault(linear, error);
+  require_rights(page.gpa, linear, kind, false);
   // A store to a code page fills afterwards, when it has perhaps freed the page of its code.
   fill_tlb(linear, page, bank);
   return {memory.host(page.gpa), page.gpa, linear, length};
@@ -228,6 +242,8 @@ Gpa Cpu::translate_fetch(std::uint64_t linear) {
   std::uint32_t error = 0;
   const Bank bank = cpl == 3 ? Bank::kUser : Bank::kSupervisor;
   if (!walk(linear, AccessKind::kExecute, bank, page, error)) raise_page_fault(linear, error);
+  require_rights(page.gpa, linear, AccessKind::kExecute, false);
+  if (!all_rights(page.gpa)) return page.gpa;
   if (page.shift > 12) tlb.note_large(linear, page.shift);
   entry.read_tag = linear & kPageMask;
   entry.frame = (raw(page.gpa) & kPageMask) | (page.global ? TlbEntry::kGlobal : 0);

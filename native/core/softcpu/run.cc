@@ -2,6 +2,7 @@
 // before each; faults and restarts come back to run() by longjmp.
 #include "softcpu/block_cache.h"
 #include "softcpu/cpu.h"
+#include "softcpu/overseer.h"
 
 namespace hv::softcpu {
 
@@ -31,8 +32,13 @@ Exit Cpu::run() {
   // Nothing below may live in a local variable over a landing: all of it is in *this.
   const int landing = _setjmp(leave);
   retire_partial();
-  executing_alone = landing == kRestart || (landing == 0 && one_only);
+  if (landing == kLeft) {
+    memory.epochs().leave(index);
+    return Exit::kKicked;
+  }
+  executing_alone = landing == kRestart || (landing == 0 && one_only && !has_given_);
   if (landing == kFault && !take_exception()) slow.activity = Activity::kShutdown;
+  if (landing == 0 && has_given_) take_given();
   if (landing == 0 && slow.accepted_interrupt != 0) take_accepted();
   const Exit exit = loop();
   retire_partial();
@@ -44,6 +50,31 @@ void Cpu::run_one() {
   one_only = true;
   (void)run();
   one_only = false;
+}
+
+void Cpu::run_event(const Event& event) {
+  inject(event);
+  run_one();
+}
+
+void Cpu::take_given() {
+  has_given_ = false;
+  slow.activity = Activity::kRunning;
+  if (given_.source == Source::kException) {
+    pending = {given_.vector, given_.has_error, given_.error};
+    if (!take_exception()) slow.activity = Activity::kShutdown;
+    return;
+  }
+  if (given_.source == Source::kNmi) slow.nmi_blocked = true;
+  system.delivering = true;
+  system.delivering_exception = false;
+  deliver(given_.vector, given_.source, given_.has_error, given_.error);
+}
+
+void Cpu::leave_run() {
+  gpr[kRip] = instruction_start();
+  system.external = 0;
+  _longjmp(leave, kLeft);
 }
 
 // What retired of a block that was left in the middle; and none runs now.
@@ -114,7 +145,7 @@ inline bool Cpu::run_translated(Block& block) {
 Exit Cpu::loop() {
   refresh();
   if (executing_alone) {
-    execute_first(*next_block());
+    execute_first(one_only ? *decode_alone() : *next_block());
     executing_alone = false;
   }
   if (one_only) return Exit::kKicked;

@@ -22,6 +22,7 @@ struct SystemState {
   bool delivering = false;
   std::uint8_t delivering_vector = 0;
   bool delivering_exception = false;  // else an interrupt, which is benign
+  bool in_delivery = false;           // Cpu::delivering has begun and not ended
   std::uint32_t external = 0;         // EXT, bit 0 of error codes of faults on the way
 
   bool stepping = false;         // TF was set when the instruction began

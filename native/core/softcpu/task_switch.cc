@@ -1,4 +1,5 @@
 // Hardware task switches: SDM Vol. 3, "Task Management".
+#include "softcpu/overseer.h"
 #include "softcpu/system_ops.h"
 
 namespace hv::softcpu {
@@ -226,6 +227,8 @@ void Switch::trap() {
 
 void task_switch(Cpu& cpu, const Found& tss, std::uint16_t selector, SwitchReason reason,
                  const std::uint32_t* error) {
+  if (cpu.overseer != nullptr) [[unlikely]]
+    cpu.overseer->before_task_switch(cpu, selector, static_cast<unsigned>(reason));
   Switch{cpu, tss, selector, reason}.run(error);
 }
 

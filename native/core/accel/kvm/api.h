@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <string>
 
+#include "accel/xsave_area.h"
+
 namespace hv::kvm {
 
 struct CpuidTable {
@@ -22,9 +24,6 @@ struct MsrTable {
 struct MsrIndexList {
   std::uint32_t count = 0;
   std::array<std::uint32_t, 1024> indices{};
-};
-struct XsaveArea {
-  std::array<std::uint8_t, 4096> bytes{};
 };
 struct SignalMask {
   std::uint32_t length = 8;  // of the kernel's sigset_t

@@ -16,34 +16,10 @@ void add(std::uint64_t& counter, std::uint64_t by = 1) {
   __atomic_store_n(&counter, counter + by, __ATOMIC_RELAXED);
 }
 
-constexpr std::uint32_t bit(unsigned n) { return 1u << n; }
-
-// Features that the hardware must have; every other bit of these registers is the machine's own
-// (APIC, MTRR, machine check, topology, the hypervisor's presence).
-struct HardwareFeatures {
-  std::uint32_t leaf;
-  std::uint32_t CpuidRegisters::*ours;
-  __u32 kvm_cpuid_entry2::*hosts;
-  std::uint32_t machines;  // bits that are not the hardware's
-};
-constexpr HardwareFeatures kFeatures[] = {
-    {1, &CpuidRegisters::ecx, &kvm_cpuid_entry2::ecx, bit(21) | bit(24) | bit(31)},
-    {1, &CpuidRegisters::edx, &kvm_cpuid_entry2::edx,
-     bit(5) | bit(7) | bit(9) | bit(12) | bit(14) | bit(16) | bit(28)},
-    {7, &CpuidRegisters::ebx, &kvm_cpuid_entry2::ebx, bit(1)},
-    {7, &CpuidRegisters::ecx, &kvm_cpuid_entry2::ecx, 0},
-    {7, &CpuidRegisters::edx, &kvm_cpuid_entry2::edx, bit(29)},
-    {0x8000'0001, &CpuidRegisters::ecx, &kvm_cpuid_entry2::ecx, 0},
-    {0x8000'0001, &CpuidRegisters::edx, &kvm_cpuid_entry2::edx, 0},
-};
-
-void mask(std::uint32_t leaf, CpuidRegisters& registers) {
+CpuidRegisters hardware(std::uint32_t leaf) {
   const kvm_cpuid_entry2* const offered = host().leaf(leaf);
-  for (const HardwareFeatures& row : kFeatures) {
-    if (row.leaf != leaf) continue;
-    const std::uint32_t host_bits = offered == nullptr ? 0 : offered->*row.hosts;
-    registers.*row.ours &= host_bits | row.machines;
-  }
+  if (offered == nullptr) return {};
+  return {offered->eax, offered->ebx, offered->ecx, offered->edx};
 }
 
 // Every leaf that is not all zero, and how many of its subleaves are told apart.
@@ -67,8 +43,8 @@ void KvmVcpu::set_cpuid() {
   const CpuidSubject subject{wiring_.index, wiring_.count, tsc_hz_, true, physical_bits()};
   CpuidTable table;
   const auto entry = [&](std::uint32_t leaf, std::uint32_t sub, std::uint32_t flags) {
-    CpuidRegisters r = cpuid_policy(subject, leaf, sub);
-    mask(leaf, r);
+    const CpuidRegisters r =
+        limit_to_hardware(leaf, cpuid_policy(subject, leaf, sub), hardware(leaf));
     kvm_cpuid_entry2& out = table.entries[table.count++];
     out.function = leaf;
     out.index = sub;

@@ -1,13 +1,12 @@
 // A VM of KVM's: memory slots over the guest mapping, no interrupt controller of the kernel's, and
 // the time-stamp counter that its vCPUs share.
 #pragma once
-#include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "accel/accelerator.h"
+#include "accel/host_counter.h"
 #include "accel/kvm/api.h"
 
 namespace hv::kvm {
@@ -23,9 +22,7 @@ class KvmMachine final : public Machine {
   GuestMemory& memory() const { return memory_; }
   std::size_t run_length() const { return run_length_; }
 
-  // What the guest's counter is ahead of the host's, in this round of the guest's clock: the vCPU
-  // that asks first decides for all. `hz` is the counter's frequency in the guest.
-  std::uint64_t tsc_offset(Platform& platform, std::uint64_t hz);
+  CounterOffset& counter() { return counter_; }
 
  private:
   KvmMachine(GuestMemory& memory, Handle vm) : memory_{memory}, vm_{std::move(vm)} {}
@@ -37,13 +34,7 @@ class KvmMachine final : public Machine {
   GuestMemory& memory_;
   const Handle vm_;
   std::size_t run_length_ = 0;
-  std::mutex mutex_;
-  std::uint64_t round_ = ~0ull, offset_ = 0;
+  CounterOffset counter_;
 };
-
-// The host's time-stamp counter.
-std::uint64_t host_tsc();
-// value * to / from without overflow.
-std::uint64_t scale(std::uint64_t value, std::uint64_t to, std::uint64_t from);
 
 }  // namespace hv::kvm

@@ -1,7 +1,5 @@
 #include "accel/kvm/machine.h"
 
-#include <x86intrin.h>
-
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -43,12 +41,6 @@ struct Bitmaps {
 };
 
 }  // namespace
-
-std::uint64_t host_tsc() { return __rdtsc(); }
-
-std::uint64_t scale(std::uint64_t value, std::uint64_t to, std::uint64_t from) {
-  return static_cast<std::uint64_t>(static_cast<unsigned __int128>(value) * to / from);
-}
 
 std::unique_ptr<KvmMachine> KvmMachine::create(GuestMemory& memory, std::string& error) {
   Handle vm;
@@ -119,16 +111,6 @@ bool KvmMachine::divert_msrs() {
 
 std::unique_ptr<Vcpu> KvmMachine::create_vcpu(const VcpuWiring& wiring) {
   return std::make_unique<KvmVcpu>(*this, wiring);
-}
-
-std::uint64_t KvmMachine::tsc_offset(Platform& platform, std::uint64_t hz) {
-  std::scoped_lock hold{mutex_};
-  const std::uint64_t round = platform.clock_rounds();
-  if (round != round_) {
-    round_ = round;
-    offset_ = scale(platform.tsc(), hz, platform.tsc_frequency()) - host_tsc();
-  }
-  return offset_;
 }
 
 }  // namespace hv::kvm

@@ -2,6 +2,7 @@
 #pragma once
 #include "accel/cpu_state.h"
 #include "accel/kvm/api.h"
+#include "accel/xsave_area.h"
 
 namespace hv::kvm {
 
@@ -11,9 +12,6 @@ void get_registers(const kvm_regs& in, CpuState& s);
 // `out` holds what KVM_GET_SREGS said; apic_base and cr8 are the caller's.
 void put_system(const CpuState& s, kvm_sregs& out);
 void get_system(const kvm_sregs& in, CpuState& s);
-
-void put_fpu(const CpuState& s, XsaveArea& out);
-void get_fpu(const XsaveArea& in, CpuState& s);
 
 void put_debug(const CpuState& s, kvm_debugregs& out);
 void get_debug(const kvm_debugregs& in, CpuState& s);

@@ -337,7 +337,7 @@ void KvmVcpu::sync_tsc() {
   if (round == tsc_round_) return;
   tsc_round_ = round;
   if (!counter_can_be_offset()) return;
-  tsc_offset_ = machine_.tsc_offset(platform_, tsc_hz_);
+  tsc_offset_ = machine_.counter().offset(platform_, tsc_hz_);
   std::uint64_t value = tsc_offset_ + kept_.tsc_adjust;
   kvm_device_attr attribute{};
   attribute.group = KVM_VCPU_TSC_CTRL;
