@@ -13,6 +13,7 @@
 
 #include "memory/guest_memory.h"
 #include "softcpu/decoder.h"
+#include "softcpu/tlb.h"
 
 namespace hv::softcpu {
 
@@ -73,16 +74,34 @@ class BlockCache {
 
   BlockCache();
 
-  // The jump cache. `mode` is what beside the address decides a fetch.
+  // The jump cache. `mode` is what beside the address decides a fetch. An entry holds while its tag
+  // is the one of its mode. Each address space of user code has a tag of its own, so that a switch
+  // between them forgets nothing; the kernel's pages, which are global, have one for all of them.
+  static constexpr std::uint64_t kUserMode = 4;  // of `mode`: CPL is 3
   Block* jump(std::uint64_t linear, std::uint64_t mode) const {
     const Jump& entry = jumps_[slot(linear)];
-    return entry.linear == linear && entry.tag == (generation_ | mode) ? entry.block : nullptr;
+    return entry.linear == linear && entry.tag == tag(mode) ? entry.block : nullptr;
   }
-  void remember(std::uint64_t linear, std::uint64_t mode, Block* block) {
-    jumps_[slot(linear)] = {linear, generation_ | mode, block, code_of_others_};
+  void remember(std::uint64_t linear, std::uint64_t mode, bool global, Block* block) {
+    jumps_[slot(linear)] = {linear, tag(mode), block, code_of_others_};
+    pages_[page_bit(linear) / 64] |= 1ull << page_bit(linear) % 64;
+    kernel_is_local_ |= !global && (mode & kUserMode) == 0;
+  }
+  // Whether entries lead into the page of `linear`; says yes a bit too often.
+  bool may_jump_to(std::uint64_t linear) const {
+    return (pages_[page_bit(linear) / 64] >> page_bit(linear) % 64 & 1) != 0;
+  }
+  // MOV CR3, to one of Tlb::kContexts.
+  void switch_context(std::size_t context, bool flushed) {
+    context_ = context;
+    if (flushed) user_generations_[context] = next_generation();
+    if (kernel_is_local_) kernel_generation_ = next_generation();
+    kernel_is_local_ = false;
   }
   // For the translator: where the code of the block at `linear` is, if its entry still stands.
-  std::uint64_t tag(std::uint64_t mode) const { return generation_ | mode; }
+  std::uint64_t tag(std::uint64_t mode) const {
+    return ((mode & kUserMode) != 0 ? user_generations_[context_] : kernel_generation_) | mode;
+  }
   void set_code(std::uint64_t linear, std::uint64_t tag, const void* code) {
     Jump& entry = jumps_[slot(linear)];
     if (entry.linear == linear && entry.tag == tag) entry.code = code;
@@ -93,7 +112,12 @@ class BlockCache {
   // How often everything was dropped.
   std::uint64_t drops() const { return drops_; }
   void drop_all();
-  void flush_jumps() { generation_ += kGeneration; }
+  void flush_jumps() {
+    kernel_generation_ = next_generation();
+    user_generations_.fill(kernel_generation_);
+    kernel_is_local_ = false;
+    pages_ = {};
+  }
 
   Block* find(std::uint64_t physical, CodeSize size) const;
   // A copy of `block` with its instructions and bytes; all else may be dropped to make room.
@@ -106,6 +130,12 @@ class BlockCache {
   static constexpr std::size_t kJumps = 4096, kBuckets = 1 << 15, kArena = 16u << 20;
   static constexpr std::uint64_t kGeneration = 256;
 
+  std::uint64_t next_generation() { return generation_ += kGeneration; }
+  static constexpr std::size_t kPageBits = 1024;
+  static constexpr std::size_t page_bit(std::uint64_t linear) {
+    const std::uint64_t page = linear >> 12;
+    return (page ^ page >> 10 ^ page >> 20) & (kPageBits - 1);
+  }
   static std::size_t slot(std::uint64_t linear) {
     return (linear ^ linear >> 12) & (kJumps - 1);
   }
@@ -116,7 +146,12 @@ class BlockCache {
     return (key * 0x9e37'79b9'7f4a'7c15) >> 49;  // Fibonacci hashing: the top 15 bits
   }
 
-  std::uint64_t generation_ = 0;
+  std::uint64_t generation_ = 0;  // the last one given out
+  std::uint64_t kernel_generation_ = 0;
+  std::array<std::uint64_t, Tlb::kContexts> user_generations_{};
+  std::size_t context_ = 0;
+  bool kernel_is_local_ = false;  // entries of privileged code lead to pages that are not global
+  std::array<std::uint64_t, kPageBits / 64> pages_{};  // that entries lead into, by a hash
   std::uint64_t drops_ = 0;
   const void* code_of_others_ = nullptr;
   std::array<Jump, kJumps> jumps_;

@@ -1,5 +1,6 @@
 // Control and debug registers, RFLAGS, and the instructions that flush translations: SDM Vol. 3,
 // "Control Registers"; Vol. 2 for the instructions.
+#include "softcpu/block_cache.h"
 #include "softcpu/system_ops.h"
 
 namespace hv::softcpu {
@@ -77,8 +78,9 @@ bool Cpu::set_cr3(std::uint64_t value) {
   if (long_mode() && value >> kPhysicalBits != 0) return false;
   if (pae_paging(cr0, cr4, efer) && !load_pdptes(*this, value)) return false;
   cr3 = value;
-  tlb.switch_context(pcid_of(*this), keep);
-  flush_jump_cache();
+  const bool flushed = tlb.switch_context(pcid_of(*this), keep);
+  blocks->switch_context(tlb.context_number(), flushed);
+  translated.jump_tag = blocks->tag(fetch_mode_);
   return true;
 }
 

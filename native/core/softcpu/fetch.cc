@@ -137,7 +137,7 @@ Block* Cpu::find_block(std::uint64_t linear) {
   Block* block = blocks->find(physical, code_size());
   if (block == nullptr || !still_valid(*block, linear)) block = decode_block(linear, physical);
   if (block->page != nullptr && block->page2 == nullptr)
-    blocks->remember(linear, fetch_mode_, block);
+    blocks->remember(linear, fetch_mode_, tlb.fetch_at(cpl == 3, linear).global(), block);
   return block;
 }
 

@@ -2,6 +2,7 @@
 // other vCPUs and the guest's own stores may change an entry at the same time.
 #include <cstring>
 
+#include "softcpu/block_cache.h"
 #include "softcpu/cpu.h"
 #include "softcpu/overseer.h"
 #include "softcpu/paging.h"
@@ -220,6 +221,7 @@ void Cpu::fill_tlb(std::uint64_t linear, const Walk& page, Bank bank) {
   const bool writes = permits(page, AccessKind::kWrite, bank) && page.dirty &&
                       memory.code_page(page.gpa).lines.load(std::memory_order_seq_cst) == 0;
   entry.write_tag = writes ? tag : TlbEntry::kNever;
+  if (writes) tlb.note_writer(entry.frame);
 }
 
 Piece Cpu::translate(std::uint64_t linear, unsigned length, AccessKind kind, Rights rights) {
@@ -258,9 +260,10 @@ void Cpu::flush_tlb(bool keep_global) {
   flush_jump_cache();
 }
 
+// INVLPG is for data more often than for code: the jump cache knows where it leads.
 void Cpu::flush_page(std::uint64_t linear) {
+  if (tlb.may_be_large(linear) || blocks->may_jump_to(linear)) flush_jump_cache();
   tlb.flush_page(linear);
-  flush_jump_cache();
 }
 
 void Cpu::drop_write_entry(Gpa page) { tlb.drop_write_entry(page); }

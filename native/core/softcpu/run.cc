@@ -94,7 +94,7 @@ void Cpu::refresh() {
   code_base_ = long64 ? 0 : segments[kCs].base;
   rip_mask_ = long64 ? ~0ull : 0xffff'ffffull;
   code_end_ = long64 ? ~0ull : std::uint64_t{segments[kCs].limit} + 1;
-  fetch_mode_ = static_cast<std::uint64_t>(code_size()) | (cpl == 3 ? 4u : 0u);
+  fetch_mode_ = static_cast<std::uint64_t>(code_size()) | (cpl == 3 ? BlockCache::kUserMode : 0u);
   translated.poll_mask = kAlwaysLookedAt | (static_cast<std::uint32_t>(system_flags >> 9) & 1);
   translated.jump_tag = blocks->tag(fetch_mode_);
   attention_ = slow_mode() || slow.interrupt_shadow || slow.activity != Activity::kRunning;

@@ -18,9 +18,10 @@ void Tlb::select(Bank bank, bool checked) {
 namespace {
 
 constexpr unsigned kHuge = 30, kLarge = 21;
+// The two halves of the address space apart: one is the kernel's, with large pages everywhere.
 constexpr unsigned large_bit(std::uint64_t linear) {
   const std::uint64_t page = linear >> kLarge;
-  return static_cast<unsigned>(page ^ page >> 9) & 511;
+  return (static_cast<unsigned>(page ^ page >> 9) & 511) | (linear >> 63 != 0 ? 512u : 0u);
 }
 constexpr std::uint64_t huge_bit(std::uint64_t linear) {
   const std::uint64_t page = linear >> kHuge;
@@ -34,6 +35,16 @@ void Tlb::note_large(std::uint64_t linear, unsigned shift) {
     context_->large[large_bit(linear) / 64] |= 1ull << large_bit(linear) % 64;
   else
     context_->huge |= huge_bit(linear);
+}
+
+bool Tlb::may_be_large(std::uint64_t linear) const {
+  const unsigned bit = large_bit(linear);
+  for (const auto& slot : contexts_) {
+    if (!slot || !slot->live) continue;
+    if ((slot->huge & huge_bit(linear)) != 0 || (slot->large[bit / 64] >> bit % 64 & 1) != 0)
+      return true;
+  }
+  return false;
 }
 
 void Tlb::Context::drop_2mib(std::uint64_t linear) {
@@ -71,13 +82,20 @@ Tlb::Context& Tlb::take_context(std::uint16_t pcid, bool& fresh) {
   return **victim;
 }
 
-void Tlb::switch_context(std::uint16_t pcid, bool keep) {
+bool Tlb::switch_context(std::uint16_t pcid, bool keep) {
   bool fresh = false;
   Context& next = take_context(pcid, fresh);
   if (!fresh && !keep) next.clear(true);
   next.used = ++clock_;
   context_ = &next;
   select(bank_, checked_);
+  return fresh || !keep;
+}
+
+std::size_t Tlb::context_number() const {
+  std::size_t number = 0;
+  while (contexts_[number].get() != context_) ++number;
+  return number;
 }
 
 void Tlb::flush_current(bool keep_global) { context_->clear(keep_global); }
@@ -116,14 +134,23 @@ void Tlb::flush_page(std::uint64_t linear) {
 
 void Tlb::drop_write_entry(Gpa page) {
   const std::uint64_t frame = raw(page) & kPageMask;
-  for (auto& slot : contexts_)
-    if (slot && slot->live)
-      slot->each([frame](TlbEntry& entry) {
-        if ((entry.frame & kPageMask) == frame) entry.write_tag = TlbEntry::kNever;
-      });
+  if ((writers_[writer_word(frame)] & writer_bit(frame)) == 0) return;
+  writers_ = {};
+  for (auto& slot : contexts_) {
+    if (!slot || !slot->live) continue;
+    for (auto& bank : slot->data)
+      for (TlbEntry& entry : bank) {
+        if (entry.write_tag == TlbEntry::kNever) continue;
+        if ((entry.frame & kPageMask) == frame)
+          entry.write_tag = TlbEntry::kNever;
+        else
+          note_writer(entry.frame);
+      }
+  }
 }
 
 void Tlb::drop_all_write_entries() {
+  writers_ = {};
   for (auto& slot : contexts_)
     if (slot && slot->live) slot->each([](TlbEntry& entry) { entry.write_tag = TlbEntry::kNever; });
 }

@@ -28,6 +28,7 @@ struct TlbEntry {
   std::uint64_t addend = 0;  // host address = linear address + addend
   std::uint64_t frame = 0;   // guest-physical page, and kGlobal
 
+  bool global() const { return (frame & kGlobal) != 0; }
   void drop() { read_tag = write_tag = kNever; }
   bool used() const { return read_tag != kNever || write_tag != kNever; }
 };
@@ -58,8 +59,10 @@ class Tlb {
   bool checked() const { return checked_; }
 
   // MOV CR3: the context of this PCID becomes the current one, flushed unless `keep` (global
-  // entries stay in any case).
-  void switch_context(std::uint16_t pcid, bool keep);
+  // entries stay in any case). True: what was not global has been flushed.
+  bool switch_context(std::uint16_t pcid, bool keep);
+  // Which of kContexts is the current one.
+  std::size_t context_number() const;
   void flush_current(bool keep_global);
   // Everything; the current context is `pcid`'s from now on.
   void flush_all(std::uint16_t pcid);
@@ -70,6 +73,10 @@ class Tlb {
   // lies here in pieces of 4 KiB.
   void flush_page(std::uint64_t linear);
   void note_large(std::uint64_t linear, unsigned shift);
+  // Whether `linear` may lie in a large page; says yes a bit too often.
+  bool may_be_large(std::uint64_t linear) const;
+  // An entry of this page (its TlbEntry::frame) is given a write_tag.
+  void note_writer(std::uint64_t frame) { writers_[writer_word(frame)] |= writer_bit(frame); }
   void drop_write_entry(Gpa page);
   void drop_all_write_entries();
 
@@ -84,7 +91,7 @@ class Tlb {
     bool live = false;  // false: to be cleared before it is used
     // Which 2 MiB and which 1 GiB (or 4 MiB) pages may have entries, by a hash: a bit too many only
     // flushes too much.
-    std::array<std::uint64_t, 8> large{};
+    std::array<std::uint64_t, 16> large{};
     std::uint64_t huge = 0;
     std::uint64_t used = 0;
 
@@ -99,6 +106,17 @@ class Tlb {
     void drop_2mib(std::uint64_t linear);
   };
   Context& take_context(std::uint16_t pcid, bool& fresh);
+
+  // Which physical pages may have a write_tag somewhere, by a hash: a page of code that nobody
+  // wrote needs no search for one. Exact again after each search.
+  static constexpr std::size_t kWriterBits = 1 << 14;
+  static constexpr std::size_t writer_word(std::uint64_t frame) {
+    return (frame >> 12 & (kWriterBits - 1)) / 64;
+  }
+  static constexpr std::uint64_t writer_bit(std::uint64_t frame) {
+    return 1ull << (frame >> 12 & 63);
+  }
+  std::array<std::uint64_t, kWriterBits / 64> writers_{};
 
   TlbEntry* current_ = nullptr;
   Context* context_ = nullptr;
