@@ -20,6 +20,8 @@ export const eventKinds = [
   "daemon.stopping",
   /** `data`: what is wrong with a row of the registry or a folder of a VM. */
   "daemon.warning",
+  /** In place of events that are no longer kept; `data`: from and to which. Never stored. */
+  "events.lost",
 ] as const;
 
 export const EventKind = literals(eventKinds);
@@ -54,10 +56,6 @@ export const EventFilter = closed({
   ),
 });
 
-/** Sent in place of events that are no longer kept. */
-export const EventGap = closed({ from: count, to: count });
-
 export type EventKind = Static<typeof EventKind>;
 export type Event = Static<typeof Event>;
 export type EventFilter = Static<typeof EventFilter>;
-export type EventGap = Static<typeof EventGap>;

@@ -17,6 +17,7 @@ import {
   takesKey,
 } from "./operations.js";
 import { RpcBody, RpcReply } from "./rpc.js";
+import { count } from "./shape.js";
 
 type Json = Readonly<Record<string, unknown>>;
 type Direction = "given" | "answered";
@@ -92,6 +93,7 @@ function parameters(components: Components, spec: OperationSpec): Json[] {
     ...of(spec.path, "path"),
     ...of(spec.query, "query"),
     ...(spec.conditional === true ? [header("If-Match", IfMatchHeader)] : []),
+    ...(spec.answer.kind === "events" ? [header("Last-Event-ID", count)] : []),
     ...(takesKey(spec) ? [header("Idempotency-Key", IdempotencyKeyHeader)] : []),
   ];
 }

@@ -21,6 +21,15 @@ import {
   WaitQuery,
 } from "./daemon-api.js";
 import type { ErrorCode } from "./errors.js";
+import { Event, EventFilter } from "./events.js";
+import {
+  CloneBody,
+  HostShutdownBody,
+  LongOperation,
+  LongOperationList,
+  OperationPath,
+  OperationQuery,
+} from "./long-operations.js";
 import { closed, count, literals } from "./shape.js";
 
 /** read: looks. operate: starts, stops, types at consoles. admin: all else. Each has those before. */
@@ -64,6 +73,9 @@ export const tags = {
   lifecycle: "What a VM can be told to do",
   inspection: "A look into a VM",
   console: "A VM's serial console",
+  events: "What happens, as it happens",
+  operations: "Long work",
+  health: "The daemon itself, for those who watch it",
   docs: "This document",
   rpc: "JSON-RPC 2.0",
 } as const;
@@ -93,6 +105,7 @@ export interface OperationSpec {
 
 /** What can go wrong between the daemon and a VM's process. */
 const processErrors = [
+  "VM_BUSY",
   "VM_PROCESS_GONE",
   "VM_PROCESS_SILENT",
 ] as const satisfies readonly ErrorCode[];
@@ -112,6 +125,16 @@ const verb = <const A extends VmAction, B extends TSchema>(action: A, summary: s
     action,
     errors: processErrors,
   }) as const satisfies OperationSpec;
+
+const longOperation = {
+  kind: "json",
+  status: 202,
+  or: 200,
+  schema: LongOperation,
+  location: "/v1/operations/{id}",
+} as const;
+
+const text = (mediaType: string) => ({ kind: "raw", status: 200, mediaType }) as const;
 
 /** Of the page that shows the document. */
 export const docsFiles = ["swagger-ui-bundle.js", "swagger-ui.css", "start.js"] as const;
@@ -171,17 +194,34 @@ export const operations = {
     answer: { kind: "nothing", status: 204 },
     action: "delete",
     conditional: true,
+    errors: ["VM_PROTECTED"],
   },
 
   startVm: {
     ...verb("start", "Start a VM", NoBody),
-    errors: [...processErrors, "VM_START_FAILED"],
+    errors: [...processErrors, "VM_START_FAILED", "VM_TEMPLATE", "HOST_SHUTTING_DOWN"],
   },
   shutdownVm: verb("shutdown", "Press the power button; stop after a time limit", ShutdownBody),
   stopVm: verb("stop", "Stop a VM at once", NoBody),
   resetVm: verb("reset", "Reset a VM", NoBody),
+  killVm: verb("kill", "End a VM's process, whatever it is doing", NoBody),
   pauseVm: verb("pause", "Pause a VM", NoBody),
   resumeVm: verb("resume", "Let a paused VM go on", NoBody),
+
+  cloneVm: {
+    http: "POST /v1/vms/{vm}/clone",
+    tag: "lifecycle",
+    summary: "Make another VM of this one, with copies of its disks",
+    details:
+      "The copy is off, no template and not protected. It is defined when its disks are copied; the original stays off until then.",
+    scope: "admin",
+    path: VmPath,
+    query: OperationQuery,
+    body: CloneBody,
+    answer: longOperation,
+    action: "clone",
+    errors: ["VM_EXISTS", "VM_UUID_EXISTS", "CLONE_DISK_MISSING", "CLONE_DISK_UNKNOWN", "VM_BUSY"],
+  },
 
   getVmStatistics: {
     http: "GET /v1/vms/{vm}/statistics",
@@ -252,6 +292,82 @@ export const operations = {
     scope: "none",
     path: closed({ file: literals(docsFiles) }),
     answer: { kind: "raw", status: 200, mediaType: "text/javascript; charset=utf-8" },
+  },
+
+  watchEvents: {
+    http: "GET /v1/events",
+    tag: "events",
+    summary: "Events from now on, or from one that was seen before",
+    details:
+      "Each has a sequence number. Events are kept for a while, over restarts of the daemon too: with Last-Event-ID, or `after`, none is missed. Where some are no longer kept, an event `events.lost` stands for them.",
+    scope: "read",
+    query: EventFilter,
+    answer: { kind: "events", status: 200, schema: Event },
+    errors: ["VM_NOT_FOUND"],
+  },
+
+  listOperations: {
+    http: "GET /v1/operations",
+    tag: "operations",
+    summary: "List long work, the newest first",
+    scope: "read",
+    answer: { kind: "json", status: 200, schema: LongOperationList },
+  },
+  getOperation: {
+    http: "GET /v1/operations/{operation}",
+    tag: "operations",
+    summary: "How far an operation is; with `timeout`, when it has ended",
+    scope: "read",
+    path: OperationPath,
+    query: OperationQuery,
+    answer: { kind: "json", status: 200, schema: LongOperation },
+    errors: ["OPERATION_NOT_FOUND"],
+  },
+  cancelOperation: {
+    http: "POST /v1/operations/{operation}/cancel",
+    tag: "operations",
+    summary: "Give up an operation, and undo what it has done",
+    scope: "admin",
+    path: OperationPath,
+    body: NoBody,
+    answer: { kind: "json", status: 200, schema: LongOperation },
+    errors: ["OPERATION_NOT_FOUND", "OPERATION_ENDED"],
+  },
+  shutDownHost: {
+    http: "POST /v1/host/shutdown",
+    tag: "host",
+    summary: "Shut all guests down, since the host shuts down",
+    details:
+      "In the order opposite to that of starting; what is on at the end of the limit is stopped. Nothing is started meanwhile. What each VM should be stays as it is: those that start with the host come back.",
+    scope: "admin",
+    query: OperationQuery,
+    body: HostShutdownBody,
+    answer: longOperation,
+    errors: ["HOST_SHUTTING_DOWN"],
+  },
+
+  getMetrics: {
+    http: "GET /metrics",
+    tag: "health",
+    summary: "Counters of the daemon and of every VM, as Prometheus reads them",
+    scope: "read",
+    answer: text("text/plain; version=0.0.4; charset=utf-8"),
+  },
+  getHealth: {
+    http: "GET /healthz",
+    tag: "health",
+    summary: "The daemon answers, and its database can be written to",
+    scope: "none",
+    answer: text("text/plain; charset=utf-8"),
+    errors: ["DATABASE_BROKEN"],
+  },
+  getReadiness: {
+    http: "GET /readyz",
+    tag: "health",
+    summary: "The daemon takes requests to start VMs",
+    scope: "none",
+    answer: text("text/plain; charset=utf-8"),
+    errors: ["HOST_SHUTTING_DOWN"],
   },
 } as const satisfies Record<string, OperationSpec>;
 

@@ -90,6 +90,10 @@ const Statistics = closed({
   guestTime: Type.Number(),
   vcpus: Type.Array(Counters),
   bus: Counters,
+  /** Of disks and network cards: operations, bytes, frames, errors. */
+  devices: Type.Optional(Type.Record(Type.String(), Counters)),
+  /** Bytes of this process in RAM, the guest's memory included. */
+  residentMemory: Type.Optional(Type.Number()),
 });
 
 const method = <P extends TObject, R extends TSchema>(params: P, result: R) => ({ params, result });

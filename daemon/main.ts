@@ -6,6 +6,7 @@ import { bootId } from "./boot-id.js";
 import { EventLog } from "./events/event-log.js";
 import { buildServer, listenOnSocket, readToken } from "./http/server.js";
 import { lockFolder, ownFolder } from "./lock.js";
+import { CLONE, cloneVm } from "./operations/clone.js";
 import { HOST_SHUTDOWN, hostShutdown } from "./operations/host-shutdown.js";
 import { Operations } from "./operations/operations.js";
 import { Database } from "./registry/database.js";
@@ -35,11 +36,12 @@ async function serve(settings: Settings): Promise<void> {
   const supervisor = new Supervisor({ db, events, folders, log });
   const operations = new Operations({ db, events, log });
   operations.define(HOST_SHUTDOWN, hostShutdown(supervisor));
+  operations.define(CLONE, cloneVm(supervisor));
   supervisor.hostGoesDown = operations.isUnderWay(HOST_SHUTDOWN);
   await supervisor.load(bootId());
   operations.resume();
 
-  const parts = { supervisor, folders, events, operations, log, version };
+  const parts = { db, supervisor, folders, events, operations, log, version };
   const servers = [await buildServer(parts)];
   if (servers[0] !== undefined) await listenOnSocket(servers[0], settings.socket);
   if (settings.tcp !== undefined && token !== undefined) {

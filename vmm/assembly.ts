@@ -62,6 +62,7 @@ export function assemble(input: AssemblyInput): Assembled {
   return {
     devices,
     pressPowerButton: () => pm.press(),
+    counts: () => input.disks.counts(),
     get acpiEnabled() {
       return pm.acpiEnabled;
     },

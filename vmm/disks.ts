@@ -4,6 +4,8 @@
 import type { PciDevice } from "../api-schema/definition.js";
 import type { DiskSource } from "../api-schema/disk.js";
 import { reasonOf, VmError } from "../api-schema/errors.js";
+import type { BlockBackend } from "../devices/block/backend.js";
+import { CountedBackend } from "../devices/block/counted.js";
 import { openRaw } from "./disks/raw.js";
 import { type LockFile, type OpenDisk, unusable } from "./disks/types.js";
 
@@ -29,6 +31,7 @@ const isDisk = (device: PciDevice): device is DiskDevice => "path" in device;
 /** The disks of one definition, by slot, until the devices have them. */
 export class OpenDisks {
   readonly #disks = new Map<string, OpenDisk>();
+  readonly #counted = new Map<string, CountedBackend>();
 
   /** Throws VmError, with nothing left open. */
   static async open(devices: readonly PciDevice[], lock: LockFile): Promise<OpenDisks> {
@@ -48,7 +51,19 @@ export class OpenDisks {
     const disk = this.#disks.get(slot);
     if (disk === undefined) throw new Error(`no disk is open for slot ${slot}`);
     this.#disks.delete(slot);
-    return disk;
+    return { ...disk, backend: (host) => this.#count(slot, disk.backend(host)) };
+  }
+
+  /** What guests asked of those that were taken, by `disk-SLOT`. */
+  counts(): Record<string, Record<string, number>> {
+    const all = [...this.#counted].map(([slot, { counts }]) => [`disk-${slot}`, { ...counts }]);
+    return Object.fromEntries(all) as Record<string, Record<string, number>>;
+  }
+
+  #count(slot: string, backend: BlockBackend): BlockBackend {
+    const counted = new CountedBackend(backend);
+    this.#counted.set(slot, counted);
+    return counted;
   }
 
   /** Those that nobody took. */

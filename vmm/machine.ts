@@ -37,7 +37,13 @@ export interface Assembled {
   /** False where the guest has not enabled ACPI and would not notice. */
   pressPowerButton(): boolean;
   readonly acpiEnabled: boolean;
+  /** What disks and network cards have done, by a name for each. */
+  counts(): Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
+
+export type VmStatistics = MachineStatistics & {
+  readonly devices: ReturnType<Assembled["counts"]>;
+};
 
 export interface VmParts {
   readonly definition: VmDefinition;
@@ -192,9 +198,10 @@ export class VirtualMachine {
     return this.#machine.vcpu(vcpu);
   }
 
-  statistics(): MachineStatistics {
-    if (isLast(this.#status.state)) return { vcpus: [], bus: {} };
-    return this.#machine.statistics();
+  statistics(): VmStatistics {
+    const devices = this.#assembled.counts();
+    if (isLast(this.#status.state)) return { vcpus: [], bus: {}, devices };
+    return { ...this.#machine.statistics(), devices };
   }
 
   /** Resolves with the bytes of memory saved. */

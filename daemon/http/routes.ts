@@ -66,11 +66,15 @@ function addRoute(
 
 const givenBy = (request: FastifyRequest): Given => ({
   path: request.params,
-  query: request.query,
+  query: withLastSeen(request.query, oneOf(request.headers["last-event-id"])),
   body: request.body,
   ifMatch: request.headers["if-match"],
   idempotencyKey: oneOf(request.headers["idempotency-key"]),
 });
+
+/** What a client that comes back has seen last; rows without events take no such query. */
+const withLastSeen = (query: unknown, last: string | undefined): unknown =>
+  last === undefined ? query : { ...(query as object), after: last };
 
 const oneOf = (header: string | string[] | undefined): string | undefined =>
   Array.isArray(header) ? header.join(",") : header;

@@ -12,6 +12,7 @@ import type { Logger } from "pino";
 import { VmError } from "../../api-schema/index.js";
 import type { EventLog } from "../events/event-log.js";
 import type { Operations } from "../operations/operations.js";
+import type { Database } from "../registry/database.js";
 import type { TcpSettings } from "../settings.js";
 import type { Supervisor } from "../supervisor/supervisor.js";
 import type { VmFolders } from "../supervisor/vm-folders.js";
@@ -36,6 +37,7 @@ declare module "fastify" {
 }
 
 export interface ServerParts {
+  readonly db: Database;
   readonly supervisor: Supervisor;
   readonly folders: VmFolders;
   readonly events: EventLog;

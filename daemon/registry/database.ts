@@ -18,6 +18,7 @@ import { migrations } from "./migrations.js";
 export type Statement = SqliteDatabase.Statement<unknown[], unknown>;
 
 export class Database {
+  readonly #path: string;
   readonly #db: SqliteDatabase.Database;
   readonly #statements = new Map<string, Statement>();
   #afterCommit: (() => void)[] = [];
@@ -29,6 +30,7 @@ export class Database {
   constructor(stateDir: string) {
     mkdirSync(stateDir, { recursive: true, mode: 0o700 });
     const path = join(stateDir, "registry.db");
+    this.#path = path;
     try {
       this.#db = new SqliteDatabase(path);
       this.#db.pragma("journal_mode = WAL");
@@ -81,6 +83,15 @@ export class Database {
 
   setFact(name: string, value: string): void {
     this.statement("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)").run(name, value);
+  }
+
+  /** Throws DATABASE_BROKEN where nothing can be written: the disk is full, or has gone. */
+  checkWritable(): void {
+    try {
+      this.commit(() => this.setFact("checked", new Date().toISOString()));
+    } catch (error) {
+      throw new VmError("DATABASE_BROKEN", [this.#path, String(error)], { cause: error });
+    }
   }
 
   close(): void {

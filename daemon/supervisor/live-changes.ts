@@ -16,7 +16,7 @@ export function hardChanges(before: VmDefinition, after: VmDefinition): string[]
   const fields = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<
     keyof VmDefinition
   >;
-  return [...fields].filter(
-    (field) => !LIVE.has(field) && !isDeepStrictEqual(before[field], after[field]),
-  );
+  return [...fields]
+    .sort()
+    .filter((field) => !LIVE.has(field) && !isDeepStrictEqual(before[field], after[field]));
 }

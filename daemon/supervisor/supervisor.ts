@@ -48,6 +48,9 @@ export class Supervisor {
   }
 
   /** While it is true nothing is started. */
+  get hostGoesDown(): boolean {
+    return this.#hostGoesDown;
+  }
   set hostGoesDown(down: boolean) {
     this.#hostGoesDown = down;
   }
@@ -96,6 +99,13 @@ export class Supervisor {
     const driver = this.lookUp(nameOrUuid);
     if (driver === undefined) throw new VmError("VM_NOT_FOUND", [nameOrUuid]);
     return driver;
+  }
+
+  /** What create() would refuse. */
+  check(wanted: CreateVm): void {
+    const { power: _, ...definition } = { ...wanted, uuid: wanted.uuid ?? randomUUID() };
+    checkDefinition(definition);
+    this.#refuseTaken(definition);
   }
 
   /** With `power` running or paused it is started at once; waitFor() tells when it has. */

@@ -391,6 +391,7 @@ export class VmDriver {
       await this.#start(change, cause === "policy" ? status.restarts + 1 : 0);
       this.#driving = power === "paused" ? "started" : undefined;
     } catch (error) {
+      this.#driving = undefined;
       const detail = error instanceof Error ? error.message : String(error);
       this.#tools.log.warn({ vm: this.name, cause, detail }, "it cannot be started");
       if (this.row.power !== "stopped" || cause === "boot")

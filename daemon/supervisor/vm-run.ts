@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { readConsoleLog } from "../../api-schema/console-log.js";
 import { VmError, type VmStatus } from "../../api-schema/index.js";
-import type { ProcessRecord } from "../registry/registry.js";
+import type { ProcessRecord, VmRow } from "../registry/registry.js";
 import { isOff } from "./admission.js";
 import type { VmConnection } from "./vm-connection.js";
 import type { VmFolders } from "./vm-folders.js";
@@ -33,6 +33,8 @@ export interface RunTools {
   /** The process is no more, and why. */
   ended(exit: VmExit): void;
 }
+
+type Before = Pick<VmRow, "power" | "supervision" | "status">;
 
 export class VmRun {
   readonly link: VmLink;
@@ -87,9 +89,7 @@ export class VmRun {
       this.#watch(this.#process);
     } catch (error) {
       await this.#abandonStart();
-      const { power } = this.#record.row;
-      const stopped = power !== (change.power ?? before.power);
-      this.#record.note({ ...before, ...(stopped && { power }), process: null });
+      this.#record.note({ ...this.#afterFailedStart(before, change), process: null });
       throw error;
     }
   }
@@ -138,6 +138,14 @@ export class VmRun {
 
   #untilOff(timeoutMs: number): Promise<boolean> {
     return this.#record.until(() => isOff(this.#record.state), timeoutMs);
+  }
+
+  /** What it was before; a stop that came meanwhile stands. */
+  #afterFailedStart(before: Before, change: RowChange): RowChange {
+    const { power } = this.#record.row;
+    if (power === (change.power ?? before.power)) return before;
+    const { nextStart: _, crashLoop: __, ...status } = before.status;
+    return { ...before, power, status };
   }
 
   async #abandonStart(): Promise<void> {

@@ -167,12 +167,14 @@ function handlersFor({ vm, console, nonce, version }: Served): Handlers {
 
 function statisticsOf(vm: VirtualMachine): VmResult<"statistics"> {
   const { user, system } = process.cpuUsage();
-  const { vcpus, bus } = vm.statistics();
+  const { vcpus, bus, devices } = vm.statistics();
   return {
     cpuUser: user / 1e6,
     cpuSystem: system / 1e6,
     guestTime: vm.guestTime,
     vcpus: vcpus.map((counters) => ({ ...counters })),
     bus: { ...bus },
+    devices: Object.fromEntries(Object.entries(devices).map(([name, of]) => [name, { ...of }])),
+    residentMemory: process.memoryUsage.rss(),
   };
 }

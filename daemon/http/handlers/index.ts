@@ -3,7 +3,10 @@ import type { Handlers } from "../call.js";
 import type { ServerParts } from "../server.js";
 import { consoleHandlers } from "./console.js";
 import { docsHandlers } from "./docs.js";
+import { eventHandlers } from "./events.js";
+import { healthHandlers } from "./health.js";
 import { hostHandlers } from "./host.js";
+import { operationHandlers } from "./operations.js";
 import { vmHandlers } from "./vms.js";
 
 export const makeHandlers = (parts: ServerParts): Handlers => ({
@@ -11,4 +14,7 @@ export const makeHandlers = (parts: ServerParts): Handlers => ({
   ...vmHandlers(parts.supervisor),
   ...consoleHandlers(parts),
   ...docsHandlers(parts.version),
+  ...eventHandlers(parts),
+  ...operationHandlers(parts),
+  ...healthHandlers(parts),
 });

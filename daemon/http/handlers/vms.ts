@@ -16,6 +16,7 @@ type VmOperation = Extract<
   | "startVm"
   | "shutdownVm"
   | "stopVm"
+  | "killVm"
   | "resetVm"
   | "pauseVm"
   | "resumeVm"
@@ -23,17 +24,17 @@ type VmOperation = Extract<
   | "getVcpuRegisters"
 >;
 
-type VerbCall = Pick<Call<"startVm">, "path" | "query"> & {
+type VerbCall = Pick<Call<"startVm">, "path" | "query" | "signal"> & {
   readonly body: { readonly timeout?: number };
 };
 
 export function vmHandlers(supervisor: Supervisor): Pick<Handlers, VmOperation> {
   const verb =
     (name: Verb & VmAction) =>
-    async ({ path, query, body }: VerbCall): Promise<VmView> => {
+    async ({ path, query, body, signal }: VerbCall): Promise<VmView> => {
       const driver = supervisor.find(path.vm);
       const view = await driver.request(name, body);
-      return query.wait === undefined ? view : driver.waitFor(query.wait, query.timeout);
+      return query.wait === undefined ? view : driver.waitFor(query.wait, query.timeout, signal);
     };
 
   return {
@@ -49,6 +50,7 @@ export function vmHandlers(supervisor: Supervisor): Pick<Handlers, VmOperation> 
     startVm: verb("start"),
     shutdownVm: verb("shutdown"),
     stopVm: verb("stop"),
+    killVm: verb("kill"),
     resetVm: verb("reset"),
     pauseVm: verb("pause"),
     resumeVm: verb("resume"),
