@@ -119,9 +119,16 @@ function successes(components: Components, answer: AnswerSpec): Json {
     case "events":
       return {
         200: {
-          description: "Server-sent events; the `data` of each is JSON of the schema in x-event.",
-          content: { "text/event-stream": { schema: { type: "string" } } },
-          "x-event": components.of(answer.schema, "answered"),
+          description: "Server-sent events; the `data` of each is JSON of the content's schema.",
+          content: {
+            "text/event-stream": {
+              schema: {
+                type: "string",
+                contentMediaType: "application/json",
+                contentSchema: components.of(answer.schema, "answered"),
+              },
+            },
+          },
         },
       };
     case "websocket":
