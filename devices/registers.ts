@@ -45,12 +45,19 @@ const ones = (width: number): number => (width === 4 ? 0xffffffff : (1 << (8 * w
 export class RegisterFile<Name extends string> {
   readonly #block: Block<Name>;
   readonly #effects: Effects<Name>;
+  readonly #stored: (name: Name, value: number) => void;
   readonly #byLane = new Map<number, Name>();
   readonly #value = new Map<Name, number>();
 
-  constructor(block: Block<Name>, effects: Effects<Name> = {}) {
+  /** `stored` is told of every value, whoever stores it: for who publishes them. */
+  constructor(
+    block: Block<Name>,
+    effects: Effects<Name> = {},
+    stored: (name: Name, value: number) => void = () => {},
+  ) {
     this.#block = block;
     this.#effects = effects;
+    this.#stored = stored;
     for (const name of this.names())
       for (let lane = 0; lane < block[name].width; lane++)
         this.#byLane.set(block[name].at + lane, name);
@@ -62,7 +69,7 @@ export class RegisterFile<Name extends string> {
   }
 
   reset(): void {
-    for (const name of this.names()) this.#value.set(name, this.#block[name].reset ?? 0);
+    for (const name of this.names()) this.set(name, this.#block[name].reset ?? 0);
   }
 
   get(name: Name): number {
@@ -71,7 +78,9 @@ export class RegisterFile<Name extends string> {
 
   /** The device's own update: no access rules, no effects. */
   set(name: Name, value: number): void {
-    this.#value.set(name, (value & ones(this.#block[name].width)) >>> 0);
+    const kept = (value & ones(this.#block[name].width)) >>> 0;
+    this.#value.set(name, kept);
+    this.#stored(name, kept);
   }
 
   /** What no register covers reads as zero. */
