@@ -2,8 +2,9 @@
 // a validator that fills in `default` first (ajv's useDefaults, TypeBox's Value.Default) turns what
 // a client wrote into a whole VmDefinition.
 import { type Static, Type } from "@sinclair/typebox";
+import { AhciCdDevice, AhciDevice, AhciHdDevice } from "./ahci.js";
 import { diskSource, HostPath } from "./disk.js";
-import { closed, literals } from "./shape.js";
+import { closed, literals, PciSlot } from "./shape.js";
 import { supervision } from "./supervision.js";
 
 export { HostPath };
@@ -48,13 +49,6 @@ export const MultibootBoot = closed({
 
 export const Boot = Type.Union([LinuxBoot, MultibootBoot]);
 
-/** `[BUS:]SLOT[:FUNCTION]` as in bhyve's -s: two numbers are slot and function. */
-export const PciSlot = Type.String({
-  pattern: "^[0-9]{1,3}(:[0-9]{1,3}){0,2}$",
-  maxLength: 11,
-  description: "[BUS:]SLOT[:FUNCTION] in decimal",
-});
-
 const serialBackends = ["console", "stdio", "pty", "terminal", "file", "socket", "none"] as const;
 const cable = {
   /** Of a terminal, a file or a Unix socket; a link to the pseudo-terminal for `pty`. */
@@ -76,6 +70,9 @@ const PciUart = closed({
   /** Nothing is plugged in where it is absent: no member of a union can have defaults (ajv). */
   serial: Type.Optional(closed({ backend: literals(serialBackends), ...cable })),
 });
+
+/** The original's test device: scratch registers. */
+const Dummy = closed({ slot: PciSlot, type: Type.Literal("dummy") });
 
 const VirtioBlkDevice = closed({
   slot: PciSlot,
@@ -101,6 +98,10 @@ const VirtioConsoleDevice = closed({
 export const PciDevice = Type.Union([
   Bridge,
   PciUart,
+  Dummy,
+  AhciHdDevice,
+  AhciCdDevice,
+  AhciDevice,
   VirtioBlkDevice,
   VirtioRndDevice,
   VirtioConsoleDevice,

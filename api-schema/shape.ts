@@ -27,3 +27,10 @@ export const literals = <const T extends readonly [string, ...string[]]>(
   });
 
 export const count = Type.Integer({ minimum: 0 });
+
+/** `[BUS:]SLOT[:FUNCTION]` as in bhyve's -s: two numbers are slot and function. */
+export const PciSlot = Type.String({
+  pattern: "^[0-9]{1,3}(:[0-9]{1,3}){0,2}$",
+  maxLength: 11,
+  description: "[BUS:]SLOT[:FUNCTION] in decimal",
+});

@@ -4,6 +4,7 @@ import type { VmDefinition } from "../api-schema/definition.js";
 import { AcpiPmDevice } from "../devices/acpi-pm/adapter.js";
 import { DebugExit } from "../devices/debugexit/model.js";
 import { DeviceSet } from "../devices/device.js";
+import { DummyDevice } from "../devices/dummy/model.js";
 import { hostBridge } from "../devices/hostbridge/model.js";
 import { I8042Device } from "../devices/i8042/adapter.js";
 import { limitedLog } from "../devices/log.js";
@@ -20,6 +21,7 @@ import { TestDevice } from "../devices/testdev/model.js";
 import { IO_BARS_FROM } from "../devices/testdev/registers.js";
 import { COM1, COM2, Uart } from "../devices/uart/adapter.js";
 import type { Machine } from "../native/types.js";
+import { ahciDevice } from "./ahci.js";
 import type { OpenDisks } from "./disks.js";
 import type { FirmwareConfig } from "./firmware/index.js";
 import type { Assembled, GuestRequests } from "./machine.js";
@@ -53,7 +55,9 @@ export function assemble(input: AssemblyInput): Assembled {
   const pci = devices.add(new PciBus(machine, { resetControl, ioFrom }));
   const virtio = { ...input, pci, log: limitedLog(tell) };
   for (const [index, one] of placed.entries())
-    devices.add(virtioDevice(one, virtio) ?? plainDevice(one, index, pci, input));
+    devices.add(
+      virtioDevice(one, virtio) ?? ahciDevice(one, virtio) ?? plainDevice(one, index, pci, input),
+    );
   const pm = devices.add(new AcpiPmDevice(machine, { powerOff: () => requests.powerOff() }));
   const setA20 = (open: boolean): void => machine.setA20(open);
   devices.add(new I8042Device(machine, { setA20, resetRequested }));
@@ -71,13 +75,15 @@ export function assemble(input: AssemblyInput): Assembled {
 
 const tell = (text: string): void => void process.stderr.write(`${text}\n`);
 
+type PlainDevice = PciFunction | PciUart | DummyDevice;
+
 /** On the bus, as virtio devices are when they have been made. */
 function plainDevice(
   placed: PlacedDevice,
   index: number,
   pci: PciBus,
   input: AssemblyInput,
-): PciFunction | PciUart {
+): PlainDevice {
   const { bus, slot, function: fn } = placed.address;
   const device = pciDevice(placed, index, pci.router, input);
   pci.add({ bus, slot, fn }, device instanceof PciFunction ? device : device.pciFunction);
@@ -89,13 +95,15 @@ function pciDevice(
   index: number,
   router: IntxRouter,
   { machine, serial }: AssemblyInput,
-): PciFunction | PciUart {
+): PlainDevice {
   switch (device.type) {
     case "hostbridge":
     case "amd_hostbridge":
       return hostBridge(`hostbridge${index}`, device.type);
     case "lpc":
       return lpcBridge(router);
+    case "dummy":
+      return new DummyDevice(`dummy${index}`);
     case "uart": {
       const backend = serial.pci.get(device.slot) ?? new NoneBackend();
       return new PciUart(machine, { name: `uart${index}`, backend });

@@ -1,6 +1,7 @@
 // The disks of a definition: opened, checked and locked before the VM is made, so that a definition
 // that cannot work changes nothing. Whatever the device, it gets a geometry and, once there is a
 // machine, a BlockBackend.
+import { ahciPorts, mediumSource } from "../api-schema/ahci.js";
 import type { PciDevice } from "../api-schema/definition.js";
 import type { DiskSource } from "../api-schema/disk.js";
 import { reasonOf, VmError } from "../api-schema/errors.js";
@@ -23,12 +24,24 @@ export async function openDisk(source: DiskSource, lock: LockFile): Promise<Open
   }
 }
 
-type DiskDevice = Extract<PciDevice, DiskSource>;
+/** What the disk on one port of a device is known by; most devices have one, port 0. */
+export const diskKey = (slot: string, port = 0): string => (port === 0 ? slot : `${slot}-${port}`);
 
-/** Every device with a `path` has a disk behind it. */
-const isDisk = (device: PciDevice): device is DiskDevice => "path" in device;
+/** The disks of a device, by their ports. */
+function sourcesOf(device: PciDevice): readonly (DiskSource | undefined)[] {
+  switch (device.type) {
+    case "ahci":
+    case "ahci-hd":
+    case "ahci-cd":
+      return ahciPorts(device).map((port) => (port.type === "cd" ? mediumSource(port) : port));
+    case "virtio-blk":
+      return [device];
+    default:
+      return [];
+  }
+}
 
-/** The disks of one definition, by slot, until the devices have them. */
+/** The disks of one definition, by diskKey(), until the devices have them. */
 export class OpenDisks {
   readonly #disks = new Map<string, OpenDisk>();
   readonly #counted = new Map<string, CountedBackend>();
@@ -38,7 +51,8 @@ export class OpenDisks {
     const all = new OpenDisks();
     try {
       for (const device of devices)
-        if (isDisk(device)) all.#disks.set(device.slot, await openDisk(device, lock));
+        for (const [port, source] of sourcesOf(device).entries())
+          if (source) all.#disks.set(diskKey(device.slot, port), await openDisk(source, lock));
     } catch (error) {
       all.close();
       throw error;
@@ -47,22 +61,22 @@ export class OpenDisks {
   }
 
   /** The caller's from here on. */
-  take(slot: string): OpenDisk {
-    const disk = this.#disks.get(slot);
-    if (disk === undefined) throw new Error(`no disk is open for slot ${slot}`);
-    this.#disks.delete(slot);
-    return { ...disk, backend: (host) => this.#count(slot, disk.backend(host)) };
+  take(key: string): OpenDisk {
+    const disk = this.#disks.get(key);
+    if (disk === undefined) throw new Error(`no disk is open for ${key}`);
+    this.#disks.delete(key);
+    return { ...disk, backend: (host) => this.#count(key, disk.backend(host)) };
   }
 
-  /** What guests asked of those that were taken, by `disk-SLOT`. */
+  /** What guests asked of those that were taken, by `disk-KEY`. */
   counts(): Record<string, Record<string, number>> {
-    const all = [...this.#counted].map(([slot, { counts }]) => [`disk-${slot}`, { ...counts }]);
+    const all = [...this.#counted].map(([key, { counts }]) => [`disk-${key}`, { ...counts }]);
     return Object.fromEntries(all) as Record<string, Record<string, number>>;
   }
 
-  #count(slot: string, backend: BlockBackend): BlockBackend {
+  #count(key: string, backend: BlockBackend): BlockBackend {
     const counted = new CountedBackend(backend);
-    this.#counted.set(slot, counted);
+    this.#counted.set(key, counted);
     return counted;
   }
 

@@ -2,6 +2,7 @@
 // by the VM process, which reads them.
 import { isAbsolute } from "node:path";
 import { Value } from "@sinclair/typebox/value";
+import { type AnyAhciDevice, ahciPorts, isAhci } from "../../api-schema/ahci.js";
 import { type DiskSource, type VmDefinition, VmError, VmUuid } from "../../api-schema/index.js";
 
 /** Throws REQUEST_INVALID naming the field. */
@@ -24,6 +25,14 @@ function diskPaths(field: string, disk: DiskSource): [string, string | undefined
   return [[`${field}.path`, disk.path], ...backing, [`${field}.scratch`, disk.scratch]];
 }
 
+/** Of `ahci` its ports; the other forms are a port themselves. */
+function ahciPaths(field: string, device: AnyAhciDevice): [string, string | undefined][] {
+  return ahciPorts(device).flatMap((port, index): [string, string | undefined][] => {
+    const where = device.type === "ahci" ? `${field}.ports.${index}` : field;
+    return port.type === "cd" ? [[`${where}.path`, port.path]] : diskPaths(where, port);
+  });
+}
+
 function hostPaths({ boot, serial, devices }: VmDefinition): [field: string, path: string][] {
   const all: [string, string | undefined][] = [
     ["boot.kernel", boot.kernel],
@@ -31,7 +40,8 @@ function hostPaths({ boot, serial, devices }: VmDefinition): [field: string, pat
     ["serial.com2.path", serial.com2.path],
   ];
   for (const [index, device] of devices.entries()) {
-    if ("path" in device) all.push(...diskPaths(`devices.${index}`, device));
+    if (device.type === "virtio-blk") all.push(...diskPaths(`devices.${index}`, device));
+    else if (isAhci(device)) all.push(...ahciPaths(`devices.${index}`, device));
     else if ("serial" in device) all.push([`devices.${index}.serial.path`, device.serial?.path]);
   }
   if (boot.kind === "linux") all.push(["boot.initrd", boot.initrd]);

@@ -2,18 +2,10 @@
 // commands at a time.
 import type { BlockBackend } from "../block/backend.js";
 import { int, optional, record } from "../state.js";
-import {
-  COMMAND,
-  DEVICE,
-  DIAGNOSTIC_PASSED,
-  ERROR,
-  isQueued,
-  READY,
-  SIGNATURE,
-  STATUS,
-} from "./ata.js";
+import { COMMAND, DEVICE, DIAGNOSTIC_PASSED, ERROR, isQueued, SIGNATURE, STATUS } from "./ata.js";
 import type { CommandData, SlotCommand } from "./command.js";
 import type { DeviceLink, Ending, Finish, SataDevice } from "./device.js";
+import { blank, done, failed, sendPio } from "./endings.js";
 import { Features, featureState } from "./features.js";
 import type { HostFrame, TaskFile } from "./fis.js";
 import { GEOMETRY, identifyDisk, MAX_MULTIPLE, MAX_TRIM_BLOCKS } from "./identify.js";
@@ -399,23 +391,6 @@ function narrowAddress({ lba, device }: HostFrame): number | undefined {
   const sector = low & 0xff;
   if (sector === 0 || sector > GEOMETRY.sectors) return undefined;
   return ((low >> 8) * GEOMETRY.heads + high) * GEOMETRY.sectors + sector - 1;
-}
-
-const blank: TaskFile = { status: READY, error: 0, count: 0, lba: 0, device: 0 };
-
-export const done = (registers: Partial<TaskFile> = {}, transferred = 0): Ending => ({
-  file: { ...blank, ...registers },
-  transferred,
-});
-export const failed = (error: number, lba = 0): Ending => ({
-  file: { ...blank, status: READY | STATUS.error, error, lba },
-  transferred: 0,
-});
-
-/** Data of the device's own, by PIO. */
-export function sendPio(data: CommandData, bytes: Uint8Array, finish: Finish): void {
-  const moved = data.write(bytes);
-  finish(typeof moved === "string" ? moved : { ...done({}, moved), pioIn: true });
 }
 
 const signatureFile = (): TaskFile => ({

@@ -12,6 +12,7 @@ import { flag, int, list, record, StateError, type StateOf, u32 } from "../state
 import { ERROR, isQueued, READY, STATUS } from "./ata.js";
 import { type DataFault, fetchCommand, reportTransferred, type SlotCommand } from "./command.js";
 import type { DeviceLink, Ending, SataDevice } from "./device.js";
+import { failed } from "./endings.js";
 import {
   deviceToHost,
   pioSetup,
@@ -61,13 +62,6 @@ export const portState = record({
 });
 export type PortState = StateOf<typeof portState>;
 
-const ABORTED: TaskFile = {
-  status: READY | STATUS.error,
-  error: ERROR.abort,
-  count: 0,
-  lba: 0,
-  device: 0,
-};
 const bit = (slot: number): number => (1 << slot) >>> 0;
 
 export class Port {
@@ -326,7 +320,7 @@ export class Port {
       // ACS-3, "NCQ feature set": another command amid queued ones aborts them all, and itself.
       this.#device.cancel();
       this.#queued = 0;
-      this.#endAlone(command, { file: ABORTED, transferred: 0 });
+      this.#endAlone(command, failed(ERROR.abort));
       return;
     }
     this.#device.execute(command, (ending) => {

@@ -78,6 +78,30 @@ describe("-s", () => {
     });
   });
 
+  it("knows AHCI with one port and with several", () => {
+    expect(parseSlotOption("4,ahci-hd,/d,ro", [])).toMatchObject({
+      slot: "0:4:0",
+      type: "ahci-hd",
+      path: "/d",
+      readOnly: true,
+      serial: expect.stringMatching(/^BHYVE-/),
+    });
+    expect(parseSlotOption("4,ahci-cd,/c.iso", [])).toMatchObject({
+      type: "ahci-cd",
+      path: "/c.iso",
+    });
+    expect(parseSlotOption("4,ahci-cd", [])).not.toHaveProperty("path");
+    expect(parseSlotOption("4,ahci,hd:/a,sectorsize=4096,cd:,hd:/b", [])).toMatchObject({
+      type: "ahci",
+      ports: [
+        { type: "hd", path: "/a", logicalSector: 4096 },
+        { type: "cd" },
+        { type: "hd", path: "/b" },
+      ],
+    });
+    expect(parseSlotOption("4,dummy", [])).toEqual({ slot: "0:4:0", type: "dummy" });
+  });
+
   it("knows the other virtio devices", () => {
     expect(parseSlotOption("4,virtio-rnd", [])).toEqual({ slot: "0:4:0", type: "virtio-rnd" });
     expect(parseSlotOption("4,virtio-console,stdio", [])).toEqual({
@@ -111,6 +135,8 @@ describe("-s", () => {
     ["2:1,nothing", 'pci slot 2:1: unknown device "nothing"'],
     ["2,virtio-net", "not built yet: virtio-net"],
     ["2,virtio-blk", "pci slot 0:2:0: virtio-blk needs a path"],
+    ["2,ahci-hd", "pci_ahci: backing device required"],
+    ["2,ahci,/d", "pci_ahci: hd:PATH or cd:[PATH] expected for each port"],
     ["2,virtio-blk,d,cached", 'Invalid device option "cached"'],
     ["2,virtio-blk,d,sectorsize=x", 'Invalid device option "sectorsize=x"'],
   ])("%s is refused", (text, message) => {

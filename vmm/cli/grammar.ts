@@ -1,5 +1,6 @@
 // The small languages of bhyve's options: -m, -s, -l and -f, with the original's messages.
 import type { SerialPort, VmDefinition } from "../../api-schema/definition.js";
+import { parseAhciDisk, parseAhciDrive, parseAhciPorts } from "./ahci-option.js";
 import { parseDiskOptions } from "./disk-option.js";
 import { UsageError } from "./getopt.js";
 
@@ -36,16 +37,14 @@ export const parseCount = (text: string): number => {
 };
 
 type Device = VmDefinition["devices"][number];
-const BRIDGES = ["hostbridge", "amd_hostbridge", "lpc"] as const;
+/** Types that take no options. */
+const PLAIN = ["hostbridge", "amd_hostbridge", "lpc", "dummy", "virtio-rnd"] as const;
 const LATER = [
-  "dummy",
   "virtio-net",
   "virtio-tap",
   "virtio-vpnkit",
   "virtio-9p",
   "virtio-sock",
-  "ahci-hd",
-  "ahci-cd",
   "e1000",
   "fbuf",
 ];
@@ -74,26 +73,38 @@ export function parseSlotOption(text: string, taken: readonly Device[]): Device 
     throw new UsageError(`pci slot ${slot}:${fn} already occupied!`);
   }
   if (LATER.includes(name)) throw notBuilt(name);
-  if (name === "uart") {
-    return { slot: address, type: name, serial: parseBackends(config, `PCI UART ${slot}:${fn}`) };
-  }
-  if (name === "virtio-blk") return parseDisk(address, config);
-  if (name === "virtio-rnd") return { slot: address, type: name };
-  if (name === "virtio-console") {
-    return { slot: address, type: name, serial: parseBackends(config, `${name} ${slot}:${fn}`) };
-  }
-  const type = BRIDGES.find((one) => one === name);
+  const read = Object.hasOwn(DEVICES, name) ? DEVICES[name] : undefined;
+  if (read) return read(address, config, `${slot}:${fn}`);
+  const type = PLAIN.find((one) => one === name);
   if (type === undefined) {
     throw new UsageError(`pci slot ${slot}:${fn}: unknown device "${name}"`);
   }
   return { slot: address, type };
 }
 
-function parseDisk(slot: string, words: readonly string[]): Device {
-  const source = parseDiskOptions(words);
-  if (source === undefined) throw new UsageError(`pci slot ${slot}: virtio-blk needs a path`);
-  return { slot, type: "virtio-blk", ...source };
-}
+/** `slot` in full, the words behind the type, and the slot as messages name it. */
+type ReadDevice = (slot: string, words: readonly string[], where: string) => Device;
+
+const DEVICES: Readonly<Record<string, ReadDevice>> = {
+  uart: (slot, words, where) => ({
+    slot,
+    type: "uart",
+    serial: parseBackends(words, `PCI UART ${where}`),
+  }),
+  "virtio-blk": (slot, words) => {
+    const source = parseDiskOptions(words);
+    if (source === undefined) throw new UsageError(`pci slot ${slot}: virtio-blk needs a path`);
+    return { slot, type: "virtio-blk", ...source };
+  },
+  "virtio-console": (slot, words, where) => ({
+    slot,
+    type: "virtio-console",
+    serial: parseBackends(words, `virtio-console ${where}`),
+  }),
+  "ahci-hd": (slot, words) => ({ slot, type: "ahci-hd", ...parseAhciDisk(words) }),
+  "ahci-cd": (slot, words) => ({ slot, type: "ahci-cd", ...parseAhciDrive(words) }),
+  ahci: (slot, words) => ({ slot, type: "ahci", ports: parseAhciPorts(words) }),
+};
 
 export type LpcOption =
   | { readonly port: "com1" | "com2"; readonly backend: SerialPort }
