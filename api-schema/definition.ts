@@ -7,7 +7,7 @@ import { diskSource, HostPath } from "./disk.js";
 import { closed, literals, PciSlot } from "./shape.js";
 import { supervision } from "./supervision.js";
 
-export { HostPath };
+export { HostPath, PciSlot };
 
 const MIB = 2 ** 20;
 const PAGE = 4096;
