@@ -56,6 +56,16 @@ export interface NativeMachine {
   ioCancel(file: number): void;
   ioClose(file: number): void;
 
+  netTap(name: string, bridge: string): [port: NativeNetPort, name: string];
+  netStream(path: string): NativeNetPort;
+  netPair(): [port: NativeNetPort, fd: number];
+  netSwitch(folder: string, mac: Uint8Array): NativeNetPort;
+  netVmnet(
+    mode: number,
+    interfaceId: string,
+    bridgeTo: string,
+  ): [port: NativeNetPort, mac: string];
+
   run(): boolean;
   park(): void;
   settle(): void;
@@ -68,6 +78,25 @@ export interface NativeMachine {
   save(): string;
   restore(state: string): string;
   statistics(): string;
+}
+
+/** Chains: pieces, then address and length of each, chain after chain. Results: 4 * count + stop. */
+export interface NativeNetPort {
+  offloads(): number;
+  fault(): string;
+  listen(ready: (readable: boolean, writable: boolean) => void): void;
+  watch(readable: boolean, writable: boolean): void;
+  agree(header: number, mergeable: boolean, checksums: boolean, accepts: number): void;
+  filter(mode: number, mac: Uint8Array, addresses: Uint8Array, vlans: Uint8Array): void;
+  post(chains: Float64Array, count: number): number;
+  clear(): void;
+  receive(into: Uint32Array, wholeRing: boolean): number;
+  send(chains: Float64Array, count: number): number;
+  flush(): boolean;
+  capture(fd: number, name: string, limit: number, snap: number): void;
+  stopCapture(): void;
+  statistics(): string;
+  close(): void;
 }
 
 export interface VmmAddon {

@@ -7,6 +7,7 @@ import { type NativeMachine, NOTICE, type VmmAddon } from "./addon.js";
 import { SharedBus } from "./bus/bus.js";
 import { NativeIo } from "./io.js";
 import { WindowedMemory } from "./memory.js";
+import { NativeNet } from "./net.js";
 import type {
   AcceleratorInfo,
   Clock,
@@ -108,6 +109,7 @@ export class NativeBackedMachine implements Machine {
   readonly clock: Timers;
   readonly memory: WindowedMemory;
   readonly io: NativeIo;
+  readonly net: NativeNet;
   readonly #native: NativeMachine;
   readonly #listeners: ((event: MachineEvent) => void)[] = [];
   #phase: Phase = "paused";
@@ -135,6 +137,7 @@ export class NativeBackedMachine implements Machine {
     this.clock = new Timers(this.#native);
     this.memory = new WindowedMemory(this.#native, options.memory);
     this.io = new NativeIo(this.#native);
+    this.net = new NativeNet(this.#native);
   }
 
   start(): void {

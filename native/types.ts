@@ -151,6 +151,120 @@ export interface HostIo {
   file(fd: number): HostFile;
 }
 
+/**
+ * Work on a frame that its sender may leave to the receiver, as bits: the checksum 1, cutting up large
+ * TCP segments over IPv4 2 and over IPv6 4, with ECN 8, fragmenting UDP 16.
+ */
+export type NetOffloads = number;
+
+/** What a network card's driver and device have agreed on. */
+export interface NetAgreement {
+  /** Bytes before each frame: 12, or 10 for the legacy interface without mergeable buffers. */
+  readonly header: 10 | 12;
+  /** A frame may take several buffers. */
+  readonly mergeable: boolean;
+  /** The guest leaves work to us in what it sends. */
+  readonly checksums: boolean;
+  /** And takes this of what it receives. */
+  readonly accepts: NetOffloads;
+}
+
+/** VIRTIO 1.2, "Control Virtqueue". */
+export interface NetFilter {
+  /** Bits: promiscuous 1, all multicast 2, all unicast 4, none of multicast 8, unicast 16, broadcast 32. */
+  readonly mode: number;
+  readonly mac: Uint8Array;
+  /** Six bytes each. */
+  readonly addresses: Uint8Array;
+  /** A bit for each of 4096 identifiers; no bytes: all pass. */
+  readonly vlans: Uint8Array;
+}
+
+/**
+ * Why frames stopped: `limit` of one call, or (sending) some wait for the descriptor to be writable;
+ * `empty` until it is readable, or all were sent; `starved` for buffers; `down`: fault() says why.
+ */
+export type NetStop = "limit" | "empty" | "starved" | "down";
+
+/** Frames per call at most. */
+export type NetFrames = { readonly count: number; readonly stop: NetStop };
+
+export interface NetCapture {
+  /** Taken over; a new file. */
+  readonly fd: number;
+  /** Of the interface in it. */
+  readonly name: string;
+  /** Bytes of the file, and of each frame, at most. */
+  readonly limit: number;
+  readonly snap: number;
+}
+
+/** A network cable plugged in on the host: frames go straight to and from guest RAM, nothing waits. */
+export interface NetPort {
+  readonly offloads: NetOffloads;
+  /** Called on the JavaScript thread for what watch() asks for. */
+  listen(ready: (readable: boolean, writable: boolean) => void): void;
+  watch(readable: boolean, writable: boolean): void;
+  agree(agreement: NetAgreement): void;
+  filter(filter: NetFilter): void;
+  /** Buffers for frames: address, length, address, length … each. How many are good, from the first. */
+  post(chains: readonly (readonly number[])[]): number;
+  /** Posted buffers are forgotten: nothing touches guest RAM afterwards. */
+  clear(): void;
+  /**
+   * `into`: of each frame the posted buffers that it took, oldest first, and its bytes with the
+   * header. `wholeRing`: the driver has no more buffers to give; a frame too large for them is lost.
+   */
+  receive(into: Uint32Array, wholeRing: boolean): NetFrames;
+  /** Headers with their frames; `count` of them are gone, one way or the other. */
+  send(chains: readonly (readonly number[])[]): NetFrames;
+  /** True while something sent waits for the descriptor to be writable. */
+  flush(): boolean;
+  /** Why it is down. */
+  fault(): string;
+  /** Throws nothing: what goes wrong with the file later shows in statistics. */
+  capture(capture: NetCapture | undefined): void;
+  statistics(): NetStatistics;
+  close(): void;
+}
+
+export interface NetStatistics {
+  readonly sent: number;
+  readonly sentBytes: number;
+  readonly sendDropped: number;
+  readonly received: number;
+  readonly receivedBytes: number;
+  readonly receiveDropped: number;
+  readonly filtered: number;
+  readonly capturedFrames?: number;
+  readonly capturedBytes?: number;
+  /** Why the capture ended before its time; empty while it goes on. */
+  readonly captureEnded?: string;
+}
+
+export type VmnetMode = "shared" | "host" | "bridged";
+
+/** Each throws an Error like Node's own (code, errno) where the host does not allow it. */
+export interface HostNet {
+  /**
+   * Linux: made where there is no such interface, for as long as it is open; no name: the host
+   * chooses one. macOS: /dev/NAME. EBUSY: another program has it.
+   */
+  tap(name: string, bridge?: string): { readonly port: NetPort; readonly name: string };
+  /** Frames after their lengths in 4 big-endian bytes, over the Unix socket at this path. */
+  stream(path: string): NetPort;
+  /** The same, to a child process that is given `fd`, which is the caller's to close. */
+  pair(): { readonly port: NetPort; readonly fd: number };
+  /** A switch without a server, in a folder of the user's own; EADDRINUSE: the MAC is on it. */
+  switch(folder: string, mac: Uint8Array): NetPort;
+  /** macOS only. The same interface id gets the same MAC address. */
+  vmnet(
+    mode: VmnetMode,
+    interfaceId: string,
+    bridgeTo?: string,
+  ): { readonly port: NetPort; readonly mac: string };
+}
+
 /** What a device is given to live on. */
 export interface DeviceHost {
   readonly bus: Bus;
@@ -205,6 +319,7 @@ export interface MachineStatistics {
  */
 export interface Machine extends DeviceHost {
   readonly io: HostIo;
+  readonly net: HostNet;
   readonly accelerator: AcceleratorInfo;
   start(): void;
   pause(): Promise<void>;

@@ -1,6 +1,7 @@
 // The addon of the VM process. See native/index.ts for what it is to TypeScript.
 #include <napi.h>
 
+#include "net_object.h"
 #include "vm/choose_accelerator.h"
 #include "vm_object.h"
 
@@ -30,6 +31,7 @@ Napi::Value automatic_accelerator(const Napi::CallbackInfo& info) {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("NativeMachine", VmObject::define(env));
+  NetObject::define(env);
   exports.Set("acceleratorInfo", Napi::Function::New<accelerator_info>(env));
   exports.Set("automaticAccelerator", Napi::Function::New<automatic_accelerator>(env));
   return exports;

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "io/pool.h"
+#include "net/link.h"
 #include "pump.h"
 #include "vm/vm.h"
 
@@ -61,6 +62,13 @@ class VmObject final : public Napi::ObjectWrap<VmObject> {
   Value io_take(const Info& info);
   void io_cancel(const Info& info);
   void io_close(const Info& info);
+
+  Value net_tap(const Info& info);
+  Value net_stream(const Info& info);
+  Value net_pair(const Info& info);
+  Value net_switch(const Info& info);
+  Value net_vmnet(const Info& info);
+  Value net_port(const Info& info, std::unique_ptr<net::Link> link);
 
   Value run(const Info& info);
   void park(const Info& info);
