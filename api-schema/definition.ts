@@ -4,6 +4,7 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { AhciCdDevice, AhciDevice, AhciHdDevice } from "./ahci.js";
 import { diskSource, HostPath } from "./disk.js";
+import { hostSockets, networkCard } from "./network.js";
 import { closed, literals, PciSlot } from "./shape.js";
 import { supervision } from "./supervision.js";
 
@@ -94,6 +95,17 @@ const VirtioConsoleDevice = closed({
   serial: Type.Optional(closed({ backend: literals(serialBackends), ...cable })),
 });
 
+const VirtioNetDevice = closed({
+  slot: PciSlot,
+  type: Type.Literal("virtio-net"),
+  ...networkCard,
+});
+const VirtioSockDevice = closed({
+  slot: PciSlot,
+  type: Type.Literal("virtio-sock"),
+  ...hostSockets,
+});
+
 /** Told apart by `type`: each has the options of its own type and no others. */
 export const PciDevice = Type.Union([
   Bridge,
@@ -105,6 +117,8 @@ export const PciDevice = Type.Union([
   VirtioBlkDevice,
   VirtioRndDevice,
   VirtioConsoleDevice,
+  VirtioNetDevice,
+  VirtioSockDevice,
 ]);
 
 export const Serial = closed(

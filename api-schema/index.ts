@@ -5,6 +5,7 @@ export { BackingImage, type DiskSource } from "./disk.js";
 export * from "./errors.js";
 export * from "./events.js";
 export * from "./long-operations.js";
+export * from "./network.js";
 export * from "./supervision.js";
 export { parse } from "./validate.js";
 export * from "./vm-process.js";

@@ -60,11 +60,7 @@ export interface NativeMachine {
   netStream(path: string): NativeNetPort;
   netPair(): [port: NativeNetPort, fd: number];
   netSwitch(folder: string, mac: Uint8Array): NativeNetPort;
-  netVmnet(
-    mode: number,
-    interfaceId: string,
-    bridgeTo: string,
-  ): [port: NativeNetPort, mac: string];
+  netVmnet(mode: number, interfaceId: string, bridgeTo: string): [port: NativeNetPort, mac: string];
 
   run(): boolean;
   park(): void;

@@ -25,6 +25,7 @@ import { ahciDevice } from "./ahci.js";
 import type { OpenDisks } from "./disks.js";
 import type { FirmwareConfig } from "./firmware/index.js";
 import type { Assembled, GuestRequests } from "./machine.js";
+import type { Networks } from "./networks.js";
 import type { SerialPorts } from "./process/serial.js";
 import { lpcSlotOf, type PlacedDevice } from "./slots.js";
 import { virtioDevice } from "./virtio.js";
@@ -43,6 +44,7 @@ export interface AssemblyInput {
   readonly machine: Machine;
   readonly serial: Omit<SerialPorts, "console">;
   readonly disks: OpenDisks;
+  readonly networks: Networks;
   readonly requests: GuestRequests;
 }
 

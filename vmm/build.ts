@@ -9,6 +9,7 @@ import { type FirmwareTables, firmwareTables } from "./firmware/index.js";
 import { lowMemoryOf, pciMem64For } from "./layout.js";
 import { type BootImages, openImages } from "./loaders/index.js";
 import { VirtualMachine } from "./machine.js";
+import { Networks } from "./networks.js";
 import type { SerialPorts } from "./process/serial.js";
 import { lpcSlotOf, type PlacedDevice, placeDevices } from "./slots.js";
 import { readState, type SavedMachine } from "./state-folder.js";
@@ -25,7 +26,10 @@ export interface BuildOptions {
 export interface BuiltVm {
   readonly vm: VirtualMachine;
   readonly serial: SerialPorts;
+  readonly networks: Networks;
 }
+
+const tell = (text: string): void => void process.stderr.write(`${text}\n`);
 
 export async function buildVm(definition: VmDefinition, options: BuildOptions): Promise<BuiltVm> {
   const placed = placeDevices(definition.devices);
@@ -62,7 +66,10 @@ async function finish(
   { placed, firmware, images, machine, restore }: Prepared,
 ): Promise<BuiltVm> {
   const disks = await OpenDisks.open(placed, lockFile);
+  let networks: Networks | undefined;
   try {
+    const opened = await Networks.open(definition, machine.net, tell);
+    networks = opened;
     const serial = await openSerial();
     const vm = new VirtualMachine({
       definition,
@@ -71,11 +78,13 @@ async function finish(
       firmware,
       onReset,
       restore,
-      assemble: (requests) => assemble({ definition, placed, machine, serial, disks, requests }),
+      assemble: (requests) =>
+        assemble({ definition, placed, machine, serial, disks, networks: opened, requests }),
     });
-    return { vm, serial };
+    return { vm, serial, networks };
   } catch (error) {
     disks.close();
+    networks?.close();
     throw error;
   }
 }
@@ -141,4 +150,8 @@ function savedFor(definition: VmDefinition, folder: string): NonNullable<Prepare
 
 /** What stands at the other end of a cable is no part of the machine. */
 const hardwareOf = ({ devices }: VmDefinition): unknown =>
-  devices.map((device) => (device.type === "uart" ? { ...device, serial: undefined } : device));
+  devices.map((device) => {
+    if (device.type === "uart") return { ...device, serial: undefined };
+    if (device.type === "virtio-net") return { ...device, backend: undefined, link: undefined };
+    return device.type === "virtio-sock" ? { ...device, socket: undefined } : device;
+  });

@@ -1,6 +1,7 @@
 // A native machine for tests: no vCPU runs, a test plays the guest through the bus of devices/
 // fakes, and every call of the lifecycle is remembered in order.
 import { FakeHost } from "../devices/fakes.js";
+import { FakeNet } from "../devices/net/fakes.js";
 import type {
   AcceleratorInfo,
   Machine,
@@ -14,6 +15,7 @@ const powerOn = (): Record<string, unknown> => ({ rip: 0xfff0, cr0: 0x6000_0010,
 export class FakeMachine extends FakeHost implements Machine {
   readonly accelerator: AcceleratorInfo = { name: "fake", usable: true, reason: "a test's" };
   readonly calls: string[] = [];
+  readonly net = new FakeNet(this.memory);
   /** What setVcpu() left, or what reset() put there. */
   cpu: Record<string, unknown> = powerOn();
   /** pause() takes so long as a test wants. */

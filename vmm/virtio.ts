@@ -8,10 +8,12 @@ import type { VirtioDevice } from "../devices/virtio/device.js";
 import { VirtioPci } from "../devices/virtio/pci.js";
 import { serialOf, virtioBlk } from "../devices/virtio-blk/model.js";
 import { virtioConsole } from "../devices/virtio-console/model.js";
+import { virtioNet } from "../devices/virtio-net/model.js";
 import { virtioRnd } from "../devices/virtio-rnd/model.js";
 import type { Machine } from "../native/types.js";
 import type { OpenDisks } from "./disks.js";
 import type { GuestRequests } from "./machine.js";
+import type { Networks } from "./networks.js";
 import type { SerialPorts } from "./process/serial.js";
 import type { PlacedDevice } from "./slots.js";
 
@@ -20,6 +22,7 @@ export interface VirtioParts {
   readonly machine: Machine;
   readonly pci: PciBus;
   readonly disks: OpenDisks;
+  readonly networks: Networks;
   readonly serial: Pick<SerialPorts, "pci">;
   readonly requests: Pick<GuestRequests, "diskFull">;
   log(text: string): void;
@@ -39,6 +42,13 @@ export function virtioDevice(placed: PlacedDevice, parts: VirtioParts): Device |
     case "virtio-console":
       return onBus(placed, parts, virtioConsole, {
         backend: parts.serial.pci.get(placed.slot) ?? new NoneBackend(),
+      });
+    case "virtio-net":
+      return onBus(placed, parts, virtioNet, {
+        ...parts.networks.take(placed.slot),
+        mtu: placed.mtu,
+        link: placed.link ?? true,
+        made: (card) => parts.networks.made(placed.slot, card),
       });
     default:
       return undefined;

@@ -13,6 +13,8 @@ export interface QueueSpec {
 export interface DriverQueue {
   readonly name: string;
   readonly index: number;
+  /** Of its ring, as the driver has set it up. */
+  readonly size: number;
   /** The next buffers; undefined where there are none: then notified() tells when there are. */
   take(): Chain | undefined;
   /** Calls notified() again soon, after others had their turn. */

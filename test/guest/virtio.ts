@@ -14,6 +14,16 @@ const MODULES = [
   "drivers/char/virtio_console.ko",
 ];
 
+/** Network cards, and sockets between host and guest. */
+const NETWORK = [
+  "net/core/failover.ko",
+  "drivers/net/net_failover.ko",
+  "drivers/net/virtio_net.ko",
+  "net/vmw_vsock/vsock.ko",
+  "net/vmw_vsock/vmw_vsock_virtio_transport_common.ko",
+  "net/vmw_vsock/vmw_vsock_virtio_transport.ko",
+];
+
 export interface GuestModules {
   /** Path in the guest to content. */
   readonly files: Readonly<Record<string, Buffer>>;
@@ -22,13 +32,14 @@ export interface GuestModules {
 }
 
 /** `kernel`: an image in the unpacked package (test/guest/debian.ts). */
-export function virtioModules(kernel: string): GuestModules {
+export function virtioModules(kernel: string, network = false): GuestModules {
   const all = join(dirname(dirname(kernel)), "lib", "modules");
   const [version = ""] = readdirSync(all);
   const path = (module: string): string => join(all, version, "kernel", module);
-  const names = MODULES.map((module) => basename(module, ".ko"));
+  const wanted = network ? [...MODULES, ...NETWORK] : MODULES;
+  const names = wanted.map((module) => basename(module, ".ko"));
   return {
-    files: Object.fromEntries(MODULES.map((one) => [basename(one), readFileSync(path(one))])),
+    files: Object.fromEntries(wanted.map((one) => [basename(one), readFileSync(path(one))])),
     script: (parameters = {}) =>
       names.map((name) => `busybox insmod /${name}.ko ${parameters[name] ?? ""}`).join("\n"),
   };

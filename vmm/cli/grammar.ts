@@ -3,6 +3,7 @@ import type { SerialPort, VmDefinition } from "../../api-schema/definition.js";
 import { parseAhciDisk, parseAhciDrive, parseAhciPorts } from "./ahci-option.js";
 import { parseDiskOptions } from "./disk-option.js";
 import { UsageError } from "./getopt.js";
+import { parseNet, parseSock } from "./net-option.js";
 
 const EX_USAGE = 64;
 const MIB = 2n ** 20n;
@@ -39,15 +40,7 @@ export const parseCount = (text: string): number => {
 type Device = VmDefinition["devices"][number];
 /** Types that take no options. */
 const PLAIN = ["hostbridge", "amd_hostbridge", "lpc", "dummy", "virtio-rnd"] as const;
-const LATER = [
-  "virtio-net",
-  "virtio-tap",
-  "virtio-vpnkit",
-  "virtio-9p",
-  "virtio-sock",
-  "e1000",
-  "fbuf",
-];
+const LATER = ["virtio-vpnkit", "virtio-9p", "e1000", "fbuf"];
 
 /** sscanf("%d:%d:%d"), then two numbers, then one; what follows is ignored. */
 function parseAddress(text: string): readonly [number, number, number] {
@@ -96,6 +89,10 @@ const DEVICES: Readonly<Record<string, ReadDevice>> = {
     if (source === undefined) throw new UsageError(`pci slot ${slot}: virtio-blk needs a path`);
     return { slot, type: "virtio-blk", ...source };
   },
+  "virtio-net": (slot, words) => parseNet(slot, "virtio-net", words),
+  "virtio-tap": (slot, words) => parseNet(slot, "virtio-tap", words),
+  "virtio-vmnet": (slot, words) => parseNet(slot, "virtio-vmnet", words),
+  "virtio-sock": parseSock,
   "virtio-console": (slot, words, where) => ({
     slot,
     type: "virtio-console",

@@ -17,6 +17,7 @@ import {
   parseMemory,
   parseSlotOption,
 } from "./grammar.js";
+import { withRandomMacs } from "./net-option.js";
 
 const MAX_CPUS = 64;
 const MIB = 2 ** 20;
@@ -45,6 +46,7 @@ interface Settings {
   accelerator: string;
   events: string | undefined;
   restore: string | undefined;
+  printMac: boolean;
 }
 
 const defaults = (): Settings => ({
@@ -70,6 +72,7 @@ const defaults = (): Settings => ({
   accelerator: "auto",
   events: undefined,
   restore: undefined,
+  printMac: false,
 });
 
 type Apply = (settings: Settings, value: string) => void;
@@ -115,7 +118,9 @@ const APPLY: Readonly<Record<string, Apply>> = {
   m: (to, value) => {
     to.memory = parseMemory(value);
   },
-  M: later("-M"),
+  M: (to) => {
+    to.printMac = true;
+  },
   P: accepted, // PAUSE yields when vCPUs outnumber cores, without being asked
   s: (to, value) => {
     to.devices.push(parseSlotOption(value, to.devices));
@@ -177,6 +182,8 @@ export interface Command {
   readonly reboot: boolean;
   readonly events: string | undefined;
   readonly restore: string | undefined;
+  /** Print the first card's MAC address instead of running (-M). */
+  readonly printMac: boolean;
   /** Absent where nothing is to be run, or where a saved state has it. */
   readonly definition: Vm | undefined;
 }
@@ -187,10 +194,10 @@ export function parseCommand(words: readonly string[]): Command {
     APPLY[name]?.(settings, value);
     if (settings.action !== "run") break;
   }
-  const { action, pidFile, reboot, events, restore } = settings;
+  const { action, pidFile, reboot, events, restore, printMac } = settings;
   const wanted = action === "run" && restore === undefined;
   const definition = wanted ? definitionOf(settings) : undefined;
-  return { action, pidFile, reboot, events, restore, definition };
+  return { action, pidFile, reboot, events, restore, printMac, definition };
 }
 
 function definitionOf(settings: Settings): Vm {
@@ -209,7 +216,7 @@ function definitionOf(settings: Settings): Vm {
         memory: settings.memory,
         accelerator: settings.accelerator as AcceleratorName,
         boot: settings.firmware,
-        devices: settings.devices,
+        devices: settings.uuid === undefined ? withRandomMacs(settings.devices) : settings.devices,
         serial: { com1: settings.com1, com2: settings.com2 },
         debugexit: settings.debugexit,
         testdev: settings.testdev,

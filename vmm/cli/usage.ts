@@ -1,6 +1,6 @@
 import { VERSION } from "../version.js";
 
-export const USAGE = `Usage: xhyve [-ACeHhPuvwxY] [-c vcpus] [-F pidfile] [-l lpc] [-m mem] [-s pci] [-U uuid]
+export const USAGE = `Usage: xhyve [-ACeHhMPuvwxY] [-c vcpus] [-F pidfile] [-l lpc] [-m mem] [-s pci] [-U uuid]
              [--accel auto|soft] [--reboot] [--json-events file] -f fw
        xhyve --restore folder [--reboot] [--json-events file]
 
@@ -14,9 +14,13 @@ export const USAGE = `Usage: xhyve [-ACeHhPuvwxY] [-c vcpus] [-F pidfile] [-l lp
   -l LPC   com1|com2[,BACKEND][,log=FILE], debugexit, testdev; with BACKEND stdio,
            autopty[=LINK], a terminal's path, file=FILE, socket=FILE or null
   -m SIZE  memory: MiB, or with a unit b, k, m, g, t (256)
+  -M       print the MAC address of the first network card and end
   -s PCI   [[BUS:]SLOT[:FUNC]],DEVICE with DEVICE hostbridge, amd_hostbridge, lpc,
            uart[,BACKEND][,log=FILE], virtio-blk,FILE[,ro][,sync][,sectorsize=L[/P]],
-           virtio-rnd or virtio-console[,BACKEND][,log=FILE]
+           virtio-rnd, virtio-console[,BACKEND][,log=FILE],
+           virtio-net[,NETWORK][,mac=MAC][,mtu=N] with NETWORK user[,tcp=[ADDR/]HOST:GUEST],
+           tap=NAME[,bridge=NAME], switch=NAME, stream=SOCKET, vmnet[=host|bridged:IF] or
+           none; virtio-tap,NAME; virtio-sock,guest_cid=N,path=SOCKET
   -u       the RTC keeps UTC (else local time)
   -U UUID  of the guest
   -v       version

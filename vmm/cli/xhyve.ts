@@ -8,6 +8,7 @@ import { VmError } from "../../api-schema/errors.js";
 import { host } from "../../native/host.js";
 import { createMachine } from "../../native/index.js";
 import { type BuiltVm, buildVm } from "../build.js";
+import { defaultBackend, macsOf } from "../networks.js";
 import { openSerial, ptyNotice } from "../process/serial.js";
 import { handleSignals } from "../process/signals.js";
 import { readState } from "../state-folder.js";
@@ -21,6 +22,7 @@ export async function xhyve(words: readonly string[]): Promise<number> {
   try {
     const command = parseCommand(words);
     if (command.action !== "run") return inform(command.action);
+    if (command.printMac) return await showMac(command);
     return await run(command);
   } catch (error) {
     return complain(error);
@@ -42,6 +44,28 @@ function complain(error: unknown): number {
   const text = error instanceof VmError ? error.message : String(error);
   process.stderr.write(`xhyve: ${text}\n`);
   return 1;
+}
+
+/** The first card's address, as scripts that look for its DHCP lease want it. */
+async function showMac({ definition, restore }: Command): Promise<number> {
+  const vm = definition ?? readState(restore ?? "").definition;
+  const card = vm.devices.find((device) => device.type === "virtio-net");
+  if (card === undefined) throw new UsageError("-M needs a network card (-s)");
+  process.stdout.write(`MAC: ${await macOfCard(vm, card)}\n`);
+  return 0;
+}
+
+/** vmnet chooses its interfaces' addresses: it must be asked. */
+async function macOfCard(
+  vm: VmDefinition,
+  card: Extract<VmDefinition["devices"][number], { type: "virtio-net" }>,
+): Promise<string> {
+  const kind = (card.backend ?? defaultBackend()).kind;
+  if (card.mac !== undefined || kind !== "vmnet") return macsOf(vm).get(card.slot) ?? "";
+  const built = await build(vm, false, undefined);
+  const mac = built.networks.views().find(({ slot }) => slot === card.slot)?.mac;
+  await built.vm.stop();
+  return mac ?? "";
 }
 
 async function run(command: Command): Promise<number> {
