@@ -142,6 +142,36 @@ export const HostInformation = closed(
   { $id: "HostInformation" },
 );
 
+/** A right: read looks; operate also starts, stops and types at consoles; admin does all. */
+export const TokenScope = literals(["read", "operate", "admin"]);
+
+const TokenName = Type.String({
+  pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+  description: "1 to 63 letters, digits, dots, underscores and hyphens; first a letter or digit",
+});
+const token = {
+  name: TokenName,
+  scope: TokenScope,
+  /** RFC 3339, UTC. */
+  created: Type.String(),
+  expires: Type.Optional(Type.String()),
+};
+
+export const CreateToken = closed(
+  {
+    name: TokenName,
+    scope: TokenScope,
+    /** Seconds from now; never where absent. */
+    expiresIn: Type.Optional(Type.Integer({ minimum: 1, maximum: 10 * 366 * 86400 })),
+  },
+  { $id: "CreateToken" },
+);
+export const TokenView = closed(token, { $id: "Token" });
+/** `token` is told once. */
+export const NewToken = closed({ ...token, token: Type.String() }, { $id: "NewToken" });
+export const TokenList = closed({ tokens: Type.Array(TokenView) }, { $id: "TokenList" });
+export const TokenPath = closed({ token: TokenName });
+
 export const Problem = Type.Object(
   {
     type: Type.String(),

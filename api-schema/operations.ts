@@ -7,12 +7,16 @@ import type { VmAction } from "./actions.js";
 import {
   ChangeVm,
   ConsoleQuery,
+  CreateToken,
   CreateVm,
   HostInformation,
+  NewToken,
   NoBody,
   ShutdownBody,
   Statistics,
   StreamQuery,
+  TokenList,
+  TokenPath,
   VcpuPath,
   VcpuRegisters,
   VmList,
@@ -76,6 +80,7 @@ export const tags = {
   events: "What happens, as it happens",
   operations: "Long work",
   health: "The daemon itself, for those who watch it",
+  tokens: "Tokens for clients over TCP",
   docs: "This document",
   rpc: "JSON-RPC 2.0",
 } as const;
@@ -99,6 +104,8 @@ export interface OperationSpec {
   readonly errors?: readonly ErrorCode[];
   /** What is asked of the VM of the path: api-schema/actions.ts has the states that allow it. */
   readonly action?: VmAction;
+  /** Its answer must not be stored: it takes no Idempotency-Key. */
+  readonly secret?: true;
   /** Takes If-Match with the generation of the VM that the client has seen. */
   readonly conditional?: true;
 }
@@ -271,6 +278,33 @@ export const operations = {
     errors: ["CONSOLE_NONE"],
   },
 
+  listTokens: {
+    http: "GET /v1/tokens",
+    tag: "tokens",
+    summary: "List the tokens, without their secrets",
+    scope: "admin",
+    answer: { kind: "json", status: 200, schema: TokenList },
+  },
+  createToken: {
+    http: "POST /v1/tokens",
+    tag: "tokens",
+    summary: "Make a token, whose secret is told once",
+    scope: "admin",
+    body: CreateToken,
+    answer: { kind: "json", status: 201, schema: NewToken },
+    errors: ["TOKEN_EXISTS"],
+    secret: true,
+  },
+  deleteToken: {
+    http: "DELETE /v1/tokens/{token}",
+    tag: "tokens",
+    summary: "Revoke a token",
+    scope: "admin",
+    path: TokenPath,
+    answer: { kind: "nothing", status: 204 },
+    errors: ["TOKEN_NOT_FOUND"],
+  },
+
   getOpenApi: {
     http: "GET /v1/openapi.json",
     tag: "docs",
@@ -417,7 +451,7 @@ export const IdempotencyKeyHeader = Type.String({
 
 /** A POST or PATCH may carry an Idempotency-Key: GET, PUT and DELETE need none. */
 export const takesKey = (spec: OperationSpec): boolean =>
-  (spec.http.startsWith("POST ") || spec.http.startsWith("PATCH ")) && spec.answer.kind === "json";
+  /^(POST|PATCH) /.test(spec.http) && spec.answer.kind === "json" && spec.secret !== true;
 
 /** All codes that an operation can be refused with. */
 export function errorsOf(spec: OperationSpec): readonly ErrorCode[] {

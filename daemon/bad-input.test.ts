@@ -384,8 +384,10 @@ describe("a daemon", () => {
     expect((await refusedStart(folder)).text).toContain("chmod go-w");
     rmSync(join(folder, "run"), { recursive: true });
     const refused = async (...args: string[]) => (await refusedStart(folder, args)).text;
-    expect(await refused("--listen", "127.0.0.1:8006")).toContain("--token-file");
     expect(await refused("--listen", "0.0.0.0:8006", "--token-file", "/x")).toContain("loopback");
+    expect(await refused("--listen", "127.0.0.1:0", "--tls-cert", "/x")).toContain("--tls-key");
+    expect(await refused("--socket-mode", "0666")).toContain("0660");
+    expect(await refused("--socket-group", "no-such-group")).toContain("no-such-group");
     expect(await refused("--listen", "nonsense", "--token-file", "/x")).toContain("HOST:PORT");
     expect(await refused("--listen", "127.0.0.1:0", "--token-file", "/none")).toContain("/none");
     expect(await refused("--colour", "red")).toContain("--colour");

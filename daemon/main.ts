@@ -4,13 +4,20 @@ import { pino } from "pino";
 import { MAX_SOCKET_PATH, VmError } from "../api-schema/index.js";
 import { bootId } from "./boot-id.js";
 import { EventLog } from "./events/event-log.js";
-import { buildServer, listenOnSocket, readToken } from "./http/server.js";
+import {
+  buildServer,
+  listenOnSocket,
+  readNamed,
+  readTokenFile,
+  type TcpParts,
+} from "./http/server.js";
 import { lockFolder, ownFolder } from "./lock.js";
 import { CLONE, cloneVm } from "./operations/clone.js";
 import { HOST_SHUTDOWN, hostShutdown } from "./operations/host-shutdown.js";
 import { Operations } from "./operations/operations.js";
 import { Database } from "./registry/database.js";
-import { parseSettings, type Settings, USAGE } from "./settings.js";
+import { Tokens } from "./registry/tokens.js";
+import { parseSettings, type Settings, type TcpSettings, USAGE } from "./settings.js";
 import { Supervisor } from "./supervisor/supervisor.js";
 import { VmFolders } from "./supervisor/vm-folders.js";
 import { version } from "./version.js";
@@ -20,6 +27,12 @@ function checkSocketPath(path: string): void {
   if (length > MAX_SOCKET_PATH) throw new VmError("SOCKET_PATH_TOO_LONG", [path, length]);
 }
 
+/** What TCP needs is read before anything else happens: a file that is missing is told at once. */
+const tcpFiles = ({ tokenFile, tls }: TcpSettings): Pick<TcpParts, "fileToken" | "tls"> => ({
+  fileToken: tokenFile === undefined ? undefined : readTokenFile(tokenFile),
+  tls: tls && { cert: readNamed(tls.cert), key: readNamed(tls.key) },
+});
+
 async function serve(settings: Settings): Promise<void> {
   checkSocketPath(settings.socket);
   const { stateDir, runtimeDir } = settings;
@@ -28,7 +41,7 @@ async function serve(settings: Settings): Promise<void> {
     lockFolder(folder);
   }
 
-  const token = settings.tcp === undefined ? undefined : readToken(settings.tcp);
+  const files = settings.tcp && tcpFiles(settings.tcp);
   const log = pino({ level: settings.logLevel });
   const db = new Database(stateDir);
   const events = new EventLog(db);
@@ -41,12 +54,15 @@ async function serve(settings: Settings): Promise<void> {
   await supervisor.load(bootId());
   operations.resume();
 
-  const parts = { db, supervisor, folders, events, operations, log, version };
-  const servers = [await buildServer(parts)];
-  if (servers[0] !== undefined) await listenOnSocket(servers[0], settings.socket);
-  if (settings.tcp !== undefined && token !== undefined) {
-    const tcp = await buildServer(parts, token);
-    await tcp.listen({ host: settings.tcp.host, port: settings.tcp.port });
+  const tokens = new Tokens(db);
+  const parts = { db, supervisor, folders, events, operations, tokens, log, version };
+  const local = await buildServer(parts);
+  const servers = [local];
+  await listenOnSocket(local, settings.socket, settings.socketOptions);
+  if (settings.tcp !== undefined && files !== undefined) {
+    const { host, port, names } = settings.tcp;
+    const tcp = await buildServer(parts, { ...files, tokens, hosts: new Set(names) });
+    await tcp.listen({ host, port });
     servers.push(tcp);
   }
   const end = async (): Promise<void> => {

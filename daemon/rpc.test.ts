@@ -1,6 +1,7 @@
 // JSON-RPC 2.0, over HTTP and over a WebSocket: the same operations, the same refusals.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
+import type { Problem } from "../api-schema/index.js";
 import type { RpcResponse } from "../api-schema/rpc.js";
 import { TestDaemon } from "../test/daemon/daemon.js";
 
@@ -62,11 +63,11 @@ describe("a request", () => {
       code: -32000,
       data: { code: "VM_STATE_FORBIDS", status: 409, state: "defined" },
     });
-    expect((error?.data as { actions: string[] }).actions).toContain("start");
+    expect((error?.data as Problem | undefined)?.actions).toContain("start");
     const many = await rpc(call("readConsole", { vm: "off", offset: "x", length: 0, colour: 1 }));
     expect(many.error).toMatchObject({ code: -32602, data: { code: "REQUEST_INVALID" } });
-    const { errors } = many.error?.data as { errors: { pointer: string }[] };
-    expect(errors.map(({ pointer }) => pointer).sort()).toEqual([
+    const problem = many.error?.data as Problem | undefined;
+    expect(problem?.errors?.map(({ pointer }) => pointer).sort()).toEqual([
       "#/colour",
       "#/length",
       "#/offset",

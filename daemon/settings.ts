@@ -7,7 +7,11 @@ import { VmError } from "../api-schema/index.js";
 export interface TcpSettings {
   readonly host: string;
   readonly port: number;
-  readonly tokenFile: string;
+  /** A file with a token that may do all; those of the registry are there besides. */
+  readonly tokenFile: string | undefined;
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  /** What a request's Host may name. */
+  readonly names: readonly string[];
 }
 
 export interface Settings {
@@ -16,6 +20,7 @@ export interface Settings {
   /** Sockets and the folders of running VMs: survives the daemon, not a reboot. */
   readonly runtimeDir: string;
   readonly socket: string;
+  readonly socketOptions: { readonly mode: number; readonly group: string | undefined };
   readonly tcp: TcpSettings | undefined;
   readonly logLevel: string;
 }
@@ -28,9 +33,13 @@ Runs virtual machines and offers them over a local API.
                       (root: /var/lib/xhyved; else ~/.local/state/xhyved)
   --runtime-dir DIR   sockets and the folders of running VMs
                       (root: /run/xhyved; else $XDG_RUNTIME_DIR/xhyved)
-  --socket PATH       the API's Unix socket, mode 0600 (RUNTIME-DIR/xhyved.sock)
-  --listen HOST:PORT  the API on TCP as well; loopback only, needs --token-file
-  --token-file FILE   a file whose first line is the bearer token TCP clients must send
+  --socket PATH       the API's Unix socket (RUNTIME-DIR/xhyved.sock)
+  --socket-mode MODE  who may use it, in octal (0600); --socket-group GROUP gives it to a group
+  --listen HOST:PORT  the API on TCP as well, for clients with a token ('xhyvectl token create');
+                      on other than loopback addresses only with TLS
+  --token-file FILE   a file whose first line is a token that may do all
+  --tls-cert FILE     the certificate (chain) in PEM, with --tls-key FILE: TCP speaks TLS only
+  --host-name NAME    another name that clients know this host by; may be given again
   --log-level LEVEL   trace, debug, info, warn, error or silent (info)
   -h, --help          this text
   -v, --version       the version
@@ -60,17 +69,43 @@ export const defaultSocket = (): string =>
 
 const LOOPBACK = new Set(["127.0.0.1", "::1", "localhost"]);
 
-function parseListen(listen: string, tokenFile: string | undefined): TcpSettings {
+interface TcpOptions {
+  readonly "token-file"?: string | undefined;
+  readonly "tls-cert"?: string | undefined;
+  readonly "tls-key"?: string | undefined;
+  readonly "host-name"?: string[] | undefined;
+}
+
+function parseListen(listen: string, options: TcpOptions): TcpSettings {
   const split = /^\[?([^\]]+?)\]?:([0-9]{1,5})$/.exec(listen);
   const port = Number(split?.[2]);
   const host = split?.[1] ?? "";
   if (split === null || port > 65535)
     throw new VmError("REQUEST_INVALID", ["--listen", `${listen} is not HOST:PORT`]);
-  if (!LOOPBACK.has(host))
-    throw new VmError("REQUEST_INVALID", ["--listen", `${host} is not a loopback address`]);
-  if (tokenFile === undefined)
-    throw new VmError("REQUEST_INVALID", ["--listen", "TCP needs --token-file"]);
-  return { host, port, tokenFile: resolve(tokenFile) };
+  const tls = parseTls(options);
+  if (!LOOPBACK.has(host) && tls === undefined)
+    throw new VmError("REQUEST_INVALID", [
+      "--listen",
+      `${host} is not a loopback address: that needs --tls-cert and --tls-key`,
+    ]);
+  const { "token-file": tokenFile, "host-name": more = [] } = options;
+  const names = [...LOOPBACK, host, ...more].map((name) => name.toLowerCase());
+  return { host, port, tls, names, tokenFile: tokenFile && resolve(tokenFile) };
+}
+
+function parseTls(options: TcpOptions): TcpSettings["tls"] {
+  const { "tls-cert": cert, "tls-key": key } = options;
+  if (cert === undefined && key === undefined) return undefined;
+  if (cert === undefined || key === undefined)
+    throw new VmError("REQUEST_INVALID", ["--tls-cert", "goes together with --tls-key"]);
+  return { cert: resolve(cert), key: resolve(key) };
+}
+
+/** Others than the owner and the group may never connect. */
+function parseMode(text: string): number {
+  if (!/^0?[0-7]{2}0$/.test(text))
+    throw new VmError("REQUEST_INVALID", ["--socket-mode", `${text} is not such as 0600 or 0660`]);
+  return Number.parseInt(text, 8);
 }
 
 /** What the command line asks for; "help" and "version" are answers of their own. */
@@ -82,7 +117,12 @@ export function parseSettings(args: readonly string[]): Settings | "help" | "ver
       "runtime-dir": { type: "string" },
       socket: { type: "string" },
       listen: { type: "string" },
+      "socket-mode": { type: "string", default: "0600" },
+      "socket-group": { type: "string" },
       "token-file": { type: "string" },
+      "tls-cert": { type: "string" },
+      "tls-key": { type: "string" },
+      "host-name": { type: "string", multiple: true },
       "log-level": { type: "string" },
       help: { type: "boolean", short: "h" },
       version: { type: "boolean", short: "v" },
@@ -96,7 +136,8 @@ export function parseSettings(args: readonly string[]): Settings | "help" | "ver
     stateDir: resolve(values["state-dir"] ?? defaultStateDir()),
     runtimeDir,
     socket: isAbsolute(socket) ? socket : resolve(socket),
-    tcp: values.listen === undefined ? undefined : parseListen(values.listen, values["token-file"]),
+    socketOptions: { mode: parseMode(values["socket-mode"]), group: values["socket-group"] },
+    tcp: values.listen === undefined ? undefined : parseListen(values.listen, values),
     logLevel: values["log-level"] ?? "info",
   };
 }

@@ -60,6 +60,7 @@ function addRoute(
     app.route({
       method,
       url,
+      config: { open: spec.scope === "none" },
       handler: async (request, reply) => send(reply, spec.answer, await call(request, reply)),
     });
 }

@@ -1,26 +1,26 @@
 // The HTTP server: one instance for each thing it listens on, with the same routes.
-import { createHash, timingSafeEqual } from "node:crypto";
+import { execFileSync } from "node:child_process";
 import { chmodSync, readFileSync, rmSync } from "node:fs";
+import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import { connect } from "node:net";
 import websocket from "@fastify/websocket";
-import Fastify, {
-  type FastifyBaseLogger,
-  type FastifyInstance,
-  type FastifyRequest,
-} from "fastify";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from "fastify";
 import type { Logger } from "pino";
-import { VmError } from "../../api-schema/index.js";
+import { reasonOf, VmError } from "../../api-schema/index.js";
 import type { EventLog } from "../events/event-log.js";
 import type { Operations } from "../operations/operations.js";
 import type { Database } from "../registry/database.js";
-import type { TcpSettings } from "../settings.js";
+import { type Tokens, tokenDigest } from "../registry/tokens.js";
 import type { Supervisor } from "../supervisor/supervisor.js";
 import type { VmFolders } from "../supervisor/vm-folders.js";
-import type { Principal } from "./call.js";
+import { socketAccess, type TcpAccess, tcpAccess } from "./access.js";
+import { type ConnectionLimits, Connections, TIMEOUTS } from "./connections.js";
 import { makeDispatcher } from "./dispatch.js";
 import { makeHandlers } from "./handlers/index.js";
 import {
   BODY_LIMIT,
+  HEADER_LIMIT,
   knownError,
   problems,
   refuseNonHttp,
@@ -30,23 +30,24 @@ import {
 import { operationRoutes } from "./routes.js";
 import { rpcRoutes } from "./rpc-routes.js";
 
-declare module "fastify" {
-  interface FastifyRequest {
-    principal: Principal;
-  }
-}
-
 export interface ServerParts {
   readonly db: Database;
   readonly supervisor: Supervisor;
   readonly folders: VmFolders;
   readonly events: EventLog;
   readonly operations: Operations;
+  readonly tokens: Tokens;
   readonly log: Logger;
   readonly version: string;
+  readonly limits?: ConnectionLimits;
 }
 
-export async function buildServer(parts: ServerParts, token?: Buffer): Promise<FastifyInstance> {
+/** Where there is no `tcp`, for the Unix socket. */
+export interface TcpParts extends TcpAccess {
+  readonly tls: { readonly cert: Buffer; readonly key: Buffer } | undefined;
+}
+
+export async function buildServer(parts: ServerParts, tcp?: TcpParts): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: parts.log as FastifyBaseLogger,
     bodyLimit: BODY_LIMIT,
@@ -54,53 +55,72 @@ export async function buildServer(parts: ServerParts, token?: Buffer): Promise<F
     exposeHeadRoutes: false,
     frameworkErrors: (error, request, reply) => sendProblem(knownError(error), request, reply),
     clientErrorHandler: refuseNonHttp,
+    // Called for each address that a host name stands for.
+    serverFactory: (handler) => {
+      const server = serverFor(handler, tcp?.tls);
+      new Connections(server, parts.limits);
+      return server;
+    },
   });
-  const stateOf: StateOf = (vm) => parts.supervisor.lookUp(vm)?.state;
-  await app.register(problems, { stateOf });
-  await app.register(websocket, { options: { maxPayload: BODY_LIMIT } });
-  app.decorateRequest("principal");
-  app.addHook("onRequest", token === undefined ? whoConnected : requireToken(token));
-  const dispatcher = makeDispatcher(makeHandlers(parts));
-  await app.register(operationRoutes, { dispatcher });
-  await app.register(rpcRoutes, { dispatcher, stateOf });
+  await registerAll(app, parts, tcp);
   await app.ready();
   return app;
 }
 
-async function whoConnected(request: FastifyRequest): Promise<void> {
-  request.principal = { kind: "socket", scope: "admin", uid: -1, pid: -1 };
+const WIRE = { maxHeaderSize: HEADER_LIMIT, ...TIMEOUTS };
+
+const serverFor = (handler: RequestListener, tls: TcpParts["tls"]): Server =>
+  tls === undefined
+    ? createServer(WIRE, handler)
+    : createTlsServer({ ...WIRE, ...tls, minVersion: "TLSv1.2" }, handler);
+
+async function registerAll(
+  app: FastifyInstance,
+  parts: ServerParts,
+  tcp: TcpAccess | undefined,
+): Promise<void> {
+  const stateOf: StateOf = (vm) => parts.supervisor.lookUp(vm)?.state;
+  await app.register(problems, { stateOf });
+  await app.register(websocket, { options: { maxPayload: BODY_LIMIT } });
+  if (tcp === undefined) await app.register(socketAccess);
+  else await app.register(tcpAccess, tcp);
+  const dispatcher = makeDispatcher(makeHandlers(parts));
+  await app.register(operationRoutes, { dispatcher });
+  await app.register(rpcRoutes, { dispatcher, stateOf });
 }
 
-const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
-
-/** Tokens are compared as digests, in constant time. */
-const requireToken =
-  (token: Buffer) =>
-  async (request: FastifyRequest): Promise<void> => {
-    const given = /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];
-    if (given === undefined || !timingSafeEqual(digest(given), token))
-      throw new VmError("UNAUTHORIZED");
-    request.principal = { kind: "token", scope: "admin", name: "file" };
-  };
-
 /** The digest of the file's first line; throws VmError naming the file. */
-export function readToken({ tokenFile }: TcpSettings): Buffer {
-  let line: string | undefined;
-  try {
-    line = readFileSync(tokenFile, "utf8").split("\n")[0]?.trim();
-  } catch (error) {
-    throw new VmError("FILE_UNREADABLE", [tokenFile, String(error)], { cause: error });
-  }
+export function readTokenFile(tokenFile: string): Buffer {
+  const line = readNamed(tokenFile).toString("utf8").split("\n")[0]?.trim();
   if (line === undefined || line.length < 16)
     throw new VmError("REQUEST_INVALID", [
       tokenFile,
       "its first line must have 16 characters or more",
     ]);
-  return digest(line);
+  return tokenDigest(line);
 }
 
-/** Listens with mode 0600; a socket left by a daemon that is gone is replaced, a live one is not. */
-export async function listenOnSocket(app: FastifyInstance, path: string): Promise<void> {
+/** Throws FILE_UNREADABLE, naming the file. */
+export function readNamed(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new VmError("FILE_UNREADABLE", [path, reasonOf(error)], { cause: error });
+  }
+}
+
+export interface SocketOptions {
+  readonly mode: number;
+  /** A name or number; the daemon's own where undefined. */
+  readonly group: string | undefined;
+}
+
+/** A socket left by a daemon that is gone is replaced, a live one is not. */
+export async function listenOnSocket(
+  app: FastifyInstance,
+  path: string,
+  { mode, group }: SocketOptions,
+): Promise<void> {
   if (await answers(path)) throw new VmError("SOCKET_TAKEN", [path]);
   rmSync(path, { force: true });
   const before = process.umask(0o177);
@@ -109,7 +129,19 @@ export async function listenOnSocket(app: FastifyInstance, path: string): Promis
   } finally {
     process.umask(before);
   }
-  chmodSync(path, 0o600);
+  if (group !== undefined) giveToGroup(path, group);
+  chmodSync(path, mode);
+}
+
+/** By chgrp(1), which knows the names of groups wherever they come from. */
+function giveToGroup(path: string, group: string): void {
+  try {
+    execFileSync("chgrp", ["--", group, path], { stdio: ["ignore", "ignore", "pipe"] });
+  } catch (error) {
+    const { stderr } = error as { stderr?: Buffer };
+    const why = stderr?.toString().trim() ?? String(error);
+    throw new VmError("REQUEST_INVALID", ["--socket-group", why], { cause: error });
+  }
 }
 
 const answers = (path: string): Promise<boolean> =>

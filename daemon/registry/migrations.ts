@@ -32,4 +32,21 @@ export const migrations: readonly string[] = [
      input       TEXT NOT NULL       -- JSON, what its kind needs to begin again
    ) STRICT;
    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT`,
+  `CREATE TABLE tokens (
+     id       TEXT PRIMARY KEY,      -- the public part of the token
+     name     TEXT NOT NULL UNIQUE,
+     digest   BLOB NOT NULL,         -- SHA-256 of the whole token
+     scope    TEXT NOT NULL,         -- read, operate or admin
+     created  INTEGER NOT NULL,      -- milliseconds since 1970
+     expires  INTEGER                -- NULL: never
+   ) STRICT;
+   CREATE TABLE answers (            -- of requests with an Idempotency-Key
+     client   TEXT NOT NULL,         -- who asked: a token's name, or a user of the socket
+     key      TEXT NOT NULL,
+     request  BLOB NOT NULL,         -- SHA-256 of what was asked
+     status   INTEGER,               -- NULL: still being served, or the daemon died in between
+     body     TEXT,                  -- the answer, as it was sent
+     created  INTEGER NOT NULL,
+     PRIMARY KEY (client, key)
+   ) STRICT`,
 ];

@@ -7,6 +7,7 @@ import { eventHandlers } from "./events.js";
 import { healthHandlers } from "./health.js";
 import { hostHandlers } from "./host.js";
 import { operationHandlers } from "./operations.js";
+import { tokenHandlers } from "./tokens.js";
 import { vmHandlers } from "./vms.js";
 
 export const makeHandlers = (parts: ServerParts): Handlers => ({
@@ -17,4 +18,5 @@ export const makeHandlers = (parts: ServerParts): Handlers => ({
   ...eventHandlers(parts),
   ...operationHandlers(parts),
   ...healthHandlers(parts),
+  ...tokenHandlers(parts.tokens),
 });
