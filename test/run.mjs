@@ -66,6 +66,13 @@ const STEPS = {
       args: [],
       env: { LOCKSTEP_PROGRAMS: "100000" },
     },
+    build,
+    {
+      name: "1,000 rounds of killing the daemon",
+      command: bin("vitest"),
+      args: ["run", "--project", "unit", "daemon/chaos.test.ts"],
+      env: { XHYVED_CHAOS_ROUNDS: "1000" },
+    },
   ],
 };
 

@@ -34,6 +34,13 @@ export interface RunTools {
   ended(exit: VmExit): void;
 }
 
+const START_TORN: VmExit = {
+  state: "failed",
+  reason: "start failed",
+  exitStatus: 1,
+  detail: "the daemon ended while it was being started",
+};
+
 type Before = Pick<VmRow, "power" | "supervision" | "status">;
 
 export class VmRun {
@@ -42,7 +49,7 @@ export class VmRun {
   readonly #record: VmRecord;
   #process: VmProcess | undefined;
   /** Its process is being ended by us: a SIGKILL is then no failure of the VM. */
-  #ending: "stop" | "kill" | undefined;
+  #ending: "stop" | "kill" | "never started" | undefined;
 
   constructor(tools: RunTools) {
     this.#tools = tools;
@@ -57,7 +64,7 @@ export class VmRun {
 
   /** A client has asked for the end that comes. */
   get isEnding(): boolean {
-    return this.#ending !== undefined;
+    return this.#ending === "stop" || this.#ending === "kill";
   }
 
   /** The daemon's own connection; throws where no process runs, or it does not answer. */
@@ -184,7 +191,9 @@ export class VmRun {
   #endedUnseen(): void {
     const { process } = this.#record.row;
     if (process === undefined) return;
-    const exit = exitOf(process.folder, process.nonce);
+    const known = exitOf(process.folder, process.nonce);
+    const torn = this.#record.state === "starting" && known.reason === "killed by signal";
+    const exit = torn ? START_TORN : known;
     this.#tools.log.warn({ vm: this.#record.name, ...exit }, "ended while no daemon ran");
     this.#ended(exit);
   }
@@ -193,7 +202,9 @@ export class VmRun {
   async #endNeverStarted(): Promise<void> {
     const { connection } = this.link;
     const answer = await connection?.call("state", {}).catch(() => undefined);
-    if (answer?.status.state === "created") await connection?.call("stop", {}).catch(() => {});
+    if (answer?.status.state !== "created") return;
+    this.#ending = "never started";
+    await connection?.call("stop", {}).catch(() => {});
   }
 
   /** The last state is told by the end of the process: until then its folder is in use. */
@@ -213,16 +224,21 @@ export class VmRun {
     this.link.drop();
     this.#process = undefined;
     this.#removeSocket();
-    const byUs = this.#ending !== undefined && exit.reason === "killed by signal";
+    const told = this.#told(exit);
+    this.#tools.log.info({ vm: this.#record.name, ...told }, "ended");
+    this.#tools.ended(told);
+    this.#ending = undefined;
+  }
+
+  /** What its end means, since we may have been the ones who ended it. */
+  #told(exit: VmExit): VmExit {
+    if (this.#ending === "never started") return START_TORN;
+    if (this.#ending === undefined || exit.reason !== "killed by signal") return exit;
     const detail =
       this.#ending === "kill"
         ? "its process was killed"
         : "its process did not answer and was ended";
-    this.#tools.log.info({ vm: this.#record.name, ...exit }, "ended");
-    this.#tools.ended(
-      byUs ? { state: "stopped", reason: "stop requested", exitStatus: 100, detail } : exit,
-    );
-    this.#ending = undefined;
+    return { state: "stopped", reason: "stop requested", exitStatus: 100, detail };
   }
 
   /** A process that was killed leaves its socket behind. */

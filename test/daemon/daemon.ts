@@ -1,6 +1,6 @@
 // A real daemon for tests: dist/'s, on a temporary folder, with guests of test/daemon/guests.ts.
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -115,9 +115,10 @@ export class TestDaemon {
   vmPids(): number[] {
     const folder = join(this.folder, "run", "vm");
     try {
-      return readdirSync(folder).map((vm) =>
-        Number(readFileSync(join(folder, vm, "lock"), "utf8")),
-      );
+      return readdirSync(folder)
+        .filter((vm) => existsSync(join(folder, vm, "lock")))
+        .map((vm) => Number(readFileSync(join(folder, vm, "lock"), "utf8")))
+        .filter((pid) => pid > 1); // empty where no process ever came
     } catch {
       return [];
     }
