@@ -140,7 +140,7 @@ std::uint64_t random_word() {
   static thread_local std::array<std::uint64_t, 32> pool;
   static thread_local std::size_t left = 0;
   if (left == 0) {
-    if (!host::entropy(std::as_writable_bytes(std::span{pool}))) return 0;
+    if (!hv::host::entropy(std::as_writable_bytes(std::span{pool}))) return 0;
     left = pool.size();
   }
   return std::exchange(pool[--left], 0);

@@ -4,21 +4,19 @@
 #include <cstring>
 #include <type_traits>
 
-#include "softcpu/host_atomic.h"
+#include "softcpu/host/atomic.h"
 
 namespace hv::softcpu {
 
 namespace access {
 
-// Guest and host agree on byte order, and the guest's own ordering is the host's: on x86 these are
-// plain moves; elsewhere acquire and release keep x86's order. Never torn when aligned.
+// More than 8 bytes are two accesses, low half first.
 template <class T>
 inline T load(const std::uint8_t* at) {
   if constexpr (sizeof(T) <= 8) {
-    typedef T Unaligned __attribute__((aligned(1), may_alias));
-    return __atomic_load_n(reinterpret_cast<const Unaligned*>(at), __ATOMIC_ACQUIRE);
+    return host::load<T>(at);
   } else {
-    const std::uint64_t half[2] = {load<std::uint64_t>(at), load<std::uint64_t>(at + 8)};
+    const std::uint64_t half[2] = {host::load<std::uint64_t>(at), host::load<std::uint64_t>(at + 8)};
     T value;
     std::memcpy(&value, half, sizeof value);
     return value;
@@ -28,13 +26,27 @@ inline T load(const std::uint8_t* at) {
 template <class T>
 inline void store(std::uint8_t* at, const T& value) {
   if constexpr (sizeof(T) <= 8) {
-    typedef T Unaligned __attribute__((aligned(1), may_alias));
-    __atomic_store_n(reinterpret_cast<Unaligned*>(at), value, __ATOMIC_RELEASE);
+    host::store<T>(at, value);
   } else {
     std::uint64_t half[2];
     std::memcpy(half, &value, sizeof half);
-    store(at, half[0]);
-    store(at + 8, half[1]);
+    host::store(at, half[0]);
+    host::store(at + 8, half[1]);
+  }
+}
+
+// `expected` receives what was there.
+template <class T>
+inline bool compare_exchange(std::uint8_t* at, T& expected, const T& desired) {
+  if constexpr (sizeof(T) <= 8) {
+    return host::compare_exchange<T>(at, expected, desired);
+  } else {
+    std::uint64_t was[2], next[2];
+    std::memcpy(was, &expected, sizeof was);
+    std::memcpy(next, &desired, sizeof next);
+    const bool done = host::compare_exchange_16(at, was, next);
+    std::memcpy(&expected, was, sizeof was);
+    return done;
   }
 }
 
@@ -55,7 +67,7 @@ inline T update(std::uint8_t* at, bool locked, F&& f) {
     store<T>(at, f(old));
     return old;
   }
-  while (!host_compare_exchange<T>(at, old, f(old))) {
+  while (!compare_exchange<T>(at, old, f(old))) {
   }
   return old;
 }

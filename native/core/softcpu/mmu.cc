@@ -91,17 +91,17 @@ std::uint64_t Walker::load(Gpa at) const {
 bool Walker::mark(Gpa at, std::uint64_t entry, std::uint64_t bits) const {
   if ((entry & bits) == bits) return true;
   cpu_.require_rights(at, linear_, AccessKind::kWrite, true);
-  std::uint8_t* host = cpu_.memory.host(at);
-  if (host == nullptr) {
+  std::uint8_t* const at_host = cpu_.memory.host(at);
+  if (at_host == nullptr) {
     cpu_.platform.write(cpu_.index, at, scheme_.entry_bytes, entry | bits);
     return true;
   }
   bool done;
   if (scheme_.entry_bytes == 4) {
     auto was = static_cast<std::uint32_t>(entry);
-    done = host_compare_exchange<std::uint32_t>(host, was, was | static_cast<std::uint32_t>(bits));
+    done = host::compare_exchange(at_host, was, was | static_cast<std::uint32_t>(bits));
   } else {
-    done = host_compare_exchange<std::uint64_t>(host, entry, entry | bits);
+    done = host::compare_exchange(at_host, entry, entry | bits);
   }
   if (done)
     CodeEpochs::modified(cpu_.memory.code_page(at), line_mask(raw(at) & ~kPageMask, 8));
