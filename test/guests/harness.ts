@@ -71,13 +71,26 @@ function outcome(command: string, args: readonly string[], how: How): Run {
 /** How our CPU runs the code: as users have it, or all by one of its two engines. */
 export type Engine = "both" | "interpreter" | "eager";
 
-export function runOurs(paths: Paths, guest: Guest, engine: Engine = "both"): Run {
+export interface Ours {
+  readonly engine?: Engine;
+  /** The node that runs us, with its first arguments; this one where absent. */
+  readonly node?: readonly string[];
+  /** The folder of the addons (XHYVED_NATIVE). */
+  readonly addons?: string;
+  /** Milliseconds, where the host that runs us is emulated itself. */
+  readonly timeout?: number;
+}
+
+export function runOurs(paths: Paths, guest: Guest, how: Ours = {}): Run {
+  const { engine = "both", node = [process.execPath], addons, timeout } = how;
   const machine = ["-A", "-m", MEMORY, "-c", String(guest.cpus), "-s", "0:0,hostbridge"];
   const lpc = ["-s", "31,lpc", "-l", "com1,stdio", "-l", "debugexit"];
   const what = ["-f", `multiboot,${image(paths, guest)}`];
-  const args = [join(paths.root, "bin", "xhyve"), "--accel", "soft", ...machine, ...lpc, ...what];
-  const env = { ...process.env, XHYVED_SOFTCPU: engine };
-  return outcome(process.execPath, args, { log: (stdout) => stdout.replaceAll("\r", ""), env });
+  const xhyve = join(paths.root, "bin", "xhyve");
+  const [command = process.execPath, ...before] = node;
+  const args = [...before, xhyve, "--accel", "soft", ...machine, ...lpc, ...what];
+  const env = { ...process.env, XHYVED_SOFTCPU: engine, XHYVED_NATIVE: addons };
+  return outcome(command, args, { log: (stdout) => stdout.replaceAll("\r", ""), env, timeout });
 }
 
 const QEMU = "qemu-system-x86_64";

@@ -12,7 +12,7 @@ beforeAll(() => build(paths));
 for (const engine of ["interpreter", "eager"] as const) {
   for (const guest of GUESTS) {
     test(`${guest.name} prints what was accepted (${engine})`, () => {
-      const ours = runOurs(paths, guest, engine);
+      const ours = runOurs(paths, guest, { engine });
       if ("failure" in ours) throw new Error(ours.failure);
       const expected = readFileSync(expectedLog(paths, guest), "utf8");
       expect(differences(paths, guest.name, ours.log, expected)).toEqual([]);
