@@ -61,7 +61,7 @@ function run(args) {
 
 /** One object a source; Zig's own cache makes the unchanged ones cheap. Tells all that failed. */
 async function compile(target, files, progress) {
-  const folder = join(cache, "objects", nameOf(target));
+  const folder = join(root, "build", "prebuild", nameOf(target));
   const objects = new Map(files.map((file) => [file, join(folder, file.replace(/\.cc$/, ".o"))]));
   const flags = ["-target", target.zig, ...compileFlags];
   const include = headers.flatMap((path) => ["-isystem", path]);

@@ -10,7 +10,7 @@ import { readMachO } from "./macho.mjs";
 const NODES_OWN = /^_?(napi_|node_api_|uv_)/;
 const REGISTERS = /^_?(napi_register_module_v1|node_api_module_get_api_version_v1)$/;
 
-/** glibc's versioned symbols, by the library's loader; what is C++ must have been linked in. */
+/** The C++ library is linked in: hosts have another one, or none. */
 const CXX_RUNTIME =
   /^_?(_ZSt|_ZNSt|_ZNKSt|_ZTVN10__cxxabiv1|__cxa_(?!finalize|atexit|thread_atexit))/;
 
@@ -40,11 +40,11 @@ export function faultsOf(path, target, frameworks) {
 
 function importFault(name, from, { format }, libraries) {
   if (NODES_OWN.test(name)) {
-    if (format === "ELF" || from === "dynamic lookup") return undefined;
+    if (from === undefined || from === "dynamic lookup") return undefined;
     return `${name} comes from ${from}, not from node`;
   }
   if (CXX_RUNTIME.test(name) && !(from ?? "").includes("libSystem"))
     return `${name} is not linked in`;
-  if (format === "ELF" || libraries.includes(from)) return undefined;
-  return `${name} is looked up (${from}) where no library has it: is it misspelt?`;
+  if (format === "ELF" ? from !== undefined : libraries.includes(from)) return undefined;
+  return `${name} is in no library that is loaded: is it misspelt?`;
 }

@@ -6,10 +6,15 @@ const MACHINE = new Map([
 const ET_DYN = 3;
 const SHT_DYNAMIC = 6;
 const SHT_DYNSYM = 11;
+const SHT_GNU_VERSYM = 0x6fffffff;
 const DT_NEEDED = 1n;
 const SHN_UNDEF = 0;
 const SYMBOL_SIZE = 24;
 const DYNAMIC_SIZE = 16;
+// Of a symbol's version (LSB Core, "Symbol Versioning"): from 2 on it is a library's.
+const VERSION_MASK = 0x7fff;
+const FIRST_VERSION = 2;
+const STB_WEAK = 2;
 
 const text = (file, from) => file.toString("utf8", from, file.indexOf(0, from));
 
@@ -38,9 +43,13 @@ export function readElf(file) {
   const strings = (section) => sections[section.link].offset;
   const dynamic = sections.find(({ type }) => type === SHT_DYNAMIC);
   const symbols = sections.find(({ type }) => type === SHT_DYNSYM);
-  const named = entries(symbols, SYMBOL_SIZE).map((at) => ({
+  const versions = sections.find(({ type }) => type === SHT_GNU_VERSYM);
+  const versionOf = (index) => file.readUInt16LE(versions.offset + 2 * index) & VERSION_MASK;
+  const named = entries(symbols, SYMBOL_SIZE).map((at, index) => ({
     name: text(file, strings(symbols) + file.readUInt32LE(at)),
     here: file.readUInt16LE(at + 6) !== SHN_UNDEF,
+    from: versionOf(index) >= FIRST_VERSION ? "a library" : undefined,
+    weak: file.readUInt8(at + 4) >> 4 === STB_WEAK,
   }));
   return {
     machine: MACHINE.get(file.readUInt16LE(18)) ?? "unknown",
@@ -48,7 +57,8 @@ export function readElf(file) {
     libraries: entries(dynamic, DYNAMIC_SIZE)
       .filter((at) => file.readBigInt64LE(at) === DT_NEEDED)
       .map((at) => text(file, strings(dynamic) + Number(file.readBigUInt64LE(at + 8)))),
-    imports: named.filter(({ name, here }) => name !== "" && !here).map(({ name }) => ({ name })),
+    // The linker gave a version to what it found in a library; what is weak may be nowhere.
+    imports: named.filter(({ name, here, weak }) => name !== "" && !here && !weak),
     exported: named.filter(({ here }) => here).map(({ name }) => name),
   };
 }

@@ -31,16 +31,15 @@ __attribute__((no_sanitize("alignment"))) inline bool compare_exchange(std::uint
 
 // Every host with our minimum (x86-64-v2) has CMPXCHG16B; compilers that are not told so call a
 // library that may lock, and a lock is nothing to another vCPU's plain store.
-[[gnu::target("cx16")]] inline bool compare_exchange_16(std::uint8_t* at,
-                                                        std::uint64_t expected[2],
-                                                        const std::uint64_t desired[2]) {
-  unsigned __int128 was, next;
-  std::memcpy(&was, expected, sizeof was);
-  std::memcpy(&next, desired, sizeof next);
-  auto* const cell = reinterpret_cast<unsigned __int128*>(at);
-  const unsigned __int128 found = __sync_val_compare_and_swap(cell, was, next);
-  std::memcpy(expected, &found, sizeof found);
-  return found == was;
+inline bool compare_exchange_16(std::uint8_t* at, std::uint64_t expected[2],
+                                const std::uint64_t desired[2]) {
+  bool done;
+  asm volatile("lock cmpxchg16b %[cell]"
+               : "=@ccz"(done), [cell] "+m"(*reinterpret_cast<Word<unsigned __int128>*>(at)),
+                 "+a"(expected[0]), "+d"(expected[1])
+               : "b"(desired[0]), "c"(desired[1])
+               : "memory");
+  return done;
 }
 
 }  // namespace hv::softcpu::host
