@@ -1,22 +1,24 @@
 // A DeviceHost for tests: a bus that a test drives as a guest would, lines that remember, a clock
 // that a test winds, memory in an array. It keeps the rules of design.md, "Exits": posted writes
 // wait in order, a shadow read is direct while one of its range waits, ranges never overlap.
-import type {
-  Bus,
-  Clock,
-  DeviceHost,
-  FileOperation,
-  GuestMemory,
-  HostFile,
-  HostIo,
-  InterruptLine,
-  Interrupts,
-  Range,
-  RangeHandler,
-  RangeSpec,
-  RegisterWays,
-  Space,
-  Timer,
+import {
+  BUFFERS_FROM,
+  type Bus,
+  type Clock,
+  type DeviceHost,
+  type FileOperation,
+  type GuestMemory,
+  type HostBuffer,
+  type HostFile,
+  type HostIo,
+  type InterruptLine,
+  type Interrupts,
+  type Range,
+  type RangeHandler,
+  type RangeSpec,
+  type RegisterWays,
+  type Space,
+  type Timer,
 } from "../native/types.js";
 import { allOnes } from "./bits.js";
 
@@ -299,21 +301,28 @@ export class FakeMemory implements GuestMemory {
   }
 }
 
-/** A file in memory. Requests end in the order of submitting, in the next turn. */
+/** A file in memory, which grows. Requests end in the order of submitting, in the next turn. */
 export class FakeFile implements HostFile {
-  bytes: Uint8Array;
+  readonly #io: FakeIo;
+  /** Shared with its twins. */
+  readonly #content: { bytes: Uint8Array };
   /** What was asked for, and (while `held`) not done yet. */
   readonly requests: { operation: FileOperation; offset: number; length: number }[] = [];
   /** The error that an operation gets from now on. */
   readonly errors = new Map<FileOperation, number>();
   held = false;
   closed = false;
-  readonly #memory: GuestMemory;
   #waiting: (() => void)[] = [];
 
-  constructor(memory: GuestMemory, bytes: Uint8Array) {
-    this.#memory = memory;
-    this.bytes = bytes;
+  constructor(io: FakeIo, content: { bytes: Uint8Array }) {
+    this.#io = io;
+    this.#content = content;
+  }
+  get bytes(): Uint8Array {
+    return this.#content.bytes;
+  }
+  twin(): FakeFile {
+    return new FakeFile(this.#io, this.#content);
   }
   submit(
     operation: FileOperation,
@@ -351,27 +360,56 @@ export class FakeFile implements HostFile {
     pieces: readonly number[],
   ): void {
     if (operation === "zero" || operation === "unmap") this.bytes.fill(0, offset, offset + length);
+    if (operation === "write") this.#grow(offset + length);
     let at = offset;
     for (let i = 0; i < pieces.length; i += 2) {
-      const size = pieces[i + 1] ?? 0;
+      const [from = 0, size = 0] = [pieces[i], pieces[i + 1]];
+      const memory = this.#io.piece(from, size);
       const part = this.bytes.subarray(at, at + size);
-      if (operation === "read") this.#memory.write(pieces[i] ?? 0, part);
-      else this.#memory.read(pieces[i] ?? 0, part);
+      if (operation === "write") part.set(memory);
+      if (operation === "read") memory.set(part);
+      if (operation === "read") memory.fill(0, part.length);
+      if (operation === "clear") memory.fill(0);
+      if (operation !== "write") this.#io.memory.written(from, size);
       at += size;
     }
+  }
+
+  #grow(size: number): void {
+    if (size <= this.bytes.length) return;
+    const larger = new Uint8Array(size);
+    larger.set(this.bytes);
+    this.#content.bytes = larger;
   }
 }
 
 export class FakeIo implements HostIo {
   readonly files = new Map<number, FakeFile>();
-  readonly #memory: GuestMemory;
+  readonly memory: GuestMemory;
+  readonly #buffers = new Map<number, Uint8Array>();
+  #nextBuffer = BUFFERS_FROM;
 
   constructor(memory: GuestMemory) {
-    this.#memory = memory;
+    this.memory = memory;
+  }
+  buffer(size: number): HostBuffer {
+    const at = this.#nextBuffer;
+    this.#nextBuffer += 2 ** 31;
+    const bytes = new Uint8Array(size);
+    this.#buffers.set(at, bytes);
+    return { at, bytes, free: () => void this.#buffers.delete(at) };
+  }
+  /** Throws RangeError where there is none, or a freed buffer: no device may ask for that. */
+  piece(at: number, length: number): Uint8Array {
+    const base = at - (at % 2 ** 31);
+    const buffer = this.#buffers.get(base)?.subarray(at - base, at - base + length);
+    const found = at < BUFFERS_FROM ? this.memory.view(at, length) : buffer;
+    if (found?.length !== length) throw new RangeError(`no memory at ${at}`);
+    return found;
   }
   /** What file() of this descriptor will be. */
   put(fd: number, bytes: Uint8Array): FakeFile {
-    const file = new FakeFile(this.#memory, bytes);
+    const file = new FakeFile(this, { bytes });
     this.files.set(fd, file);
     return file;
   }

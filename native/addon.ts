@@ -50,7 +50,10 @@ export interface NativeMachine {
   armTimer(timer: number, at: bigint): number;
   cancelTimer(timer: number): void;
 
-  ioAdd(fd: number): number;
+  ioAdd(fd: number, alignment: number): number;
+  ioTwin(file: number): number;
+  ioBuffer(size: number): [address: number, bytes: ArrayBuffer];
+  ioDrop(address: number): void;
   ioSubmit(numbers: Float64Array, count: number): boolean;
   ioTake(into: Int32Array): number;
   ioCancel(file: number): void;

@@ -1,7 +1,7 @@
 // File I/O between the host's files and guest RAM. Requests are collected until the current turn of
 // JavaScript is over, and go to the native pool in one call; completions come back the same way.
 import type { NativeMachine } from "./addon.js";
-import type { FileOperation, HostFile, HostIo } from "./types.js";
+import type { FileOperation, HostBuffer, HostFile, HostIo } from "./types.js";
 
 /** hv::io::Op. */
 const OPERATION: Record<FileOperation, number> = {
@@ -11,6 +11,7 @@ const OPERATION: Record<FileOperation, number> = {
   discard: 3,
   zero: 4,
   unmap: 5,
+  clear: 6,
 };
 
 const HEADER = 6;
@@ -35,14 +36,27 @@ export class NativeIo implements HostIo {
     this.#native = native;
   }
 
-  file(fd: number): HostFile {
-    const file = this.#native.ioAdd(fd);
+  file(fd: number, alignment = 1): HostFile {
+    return this.#file(this.#native.ioAdd(fd, alignment));
+  }
+
+  buffer(size: number): HostBuffer {
+    const [at, memory] = this.#native.ioBuffer(size);
+    const free = (): void => {
+      this.#flush();
+      if (!this.#stopped) this.#native.ioDrop(at);
+    };
+    return { at, bytes: new Uint8Array(memory), free };
+  }
+
+  #file(file: number): HostFile {
     return {
       submit: (operation, offset, length, pieces, done) => {
         const tag = this.#newTag();
         this.#pending.set(tag, { file, done });
         this.#append([OPERATION[operation], file, tag, offset, length, pieces.length / 2], pieces);
       },
+      twin: () => this.#file(this.#native.ioTwin(file)),
       cancel: () => {
         this.#forget(file);
         if (!this.#stopped) this.#native.ioCancel(file);

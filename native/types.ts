@@ -122,15 +122,15 @@ export interface GuestMemory {
 
 /**
  * read and write move bytes between the file and guest RAM; a read past the end of the file gives
- * zeros. sync: what was completed before is on the medium. discard: a hint. zero: reads as zeros
+ * zeros. clear: the pieces become zeros, the file has no part in it. sync: what was completed before is on the medium. discard: a hint. zero: reads as zeros
  * and keeps its room on the disk; unmap: reads as zeros and may lose it.
  */
-export type FileOperation = "read" | "write" | "sync" | "discard" | "zero" | "unmap";
+export type FileOperation = "read" | "write" | "sync" | "discard" | "zero" | "unmap" | "clear";
 
 /** A file behind a device. Requests end in any order. */
 export interface HostFile {
   /**
-   * `pieces`: address, length, address, length … of guest RAM, `length` bytes in all. `done` gets 0 or
+   * `pieces`: address, length, address, length … of guest RAM or buffers, `length` bytes in all. `done` gets 0 or
    * an errno, later and on the JavaScript thread; several that end together come in one turn.
    */
   submit(
@@ -142,13 +142,31 @@ export interface HostFile {
   ): void;
   /** Nothing submitted touches guest RAM afterwards, and no `done` is called. May wait briefly. */
   cancel(): void;
+  /** The same open file once more, to be cancelled and closed by itself. */
+  twin(): HostFile;
   /** Cancels, then closes the descriptor. */
   close(): void;
 }
 
+/** Memory of the host that pieces of a request can name as they name guest RAM; zeros at first. */
+export interface HostBuffer {
+  readonly bytes: Uint8Array;
+  /** The address of its first byte: above all guest RAM, and BUFFERS_FROM or more. */
+  readonly at: number;
+  /** Requests under way keep it. */
+  free(): void;
+}
+
+/** hv::io::kBufferBase. */
+export const BUFFERS_FROM = 2 ** 52;
+
 export interface HostIo {
-  /** Takes the descriptor over. */
-  file(fd: number): HostFile;
+  /**
+   * Takes the descriptor over. `alignment`: of memory that it can move to and from, where it is
+   * open past the host's page cache; what is not aligned goes over a copy.
+   */
+  file(fd: number, alignment?: number): HostFile;
+  buffer(size: number): HostBuffer;
 }
 
 /**

@@ -7,6 +7,7 @@ import type { DiskSource } from "../api-schema/disk.js";
 import { reasonOf, VmError } from "../api-schema/errors.js";
 import type { BlockBackend } from "../devices/block/backend.js";
 import { CountedBackend } from "../devices/block/counted.js";
+import { openQcow2 } from "./disks/qcow2.js";
 import { openRaw } from "./disks/raw.js";
 import { type LockFile, type OpenDisk, unusable } from "./disks/types.js";
 
@@ -15,10 +16,7 @@ export type { LockFile } from "./disks/types.js";
 /** Throws VmError IMAGE_UNUSABLE or IMAGE_LOCKED, with nothing left open. */
 export async function openDisk(source: DiskSource, lock: LockFile): Promise<OpenDisk> {
   try {
-    const { format = "raw", scratch, direct } = source;
-    if (format !== "raw" || scratch !== undefined || direct)
-      throw new VmError("NOT_BUILT_YET", ["disks other than raw images"]);
-    return openRaw(source, lock);
+    return await openFormat(source, lock);
   } catch (error) {
     throw error instanceof VmError ? error : unusable(source.path, reasonOf(error), error);
   }
@@ -26,6 +24,15 @@ export async function openDisk(source: DiskSource, lock: LockFile): Promise<Open
 
 /** What the disk on one port of a device is known by; most devices have one, port 0. */
 export const diskKey = (slot: string, port = 0): string => (port === 0 ? slot : `${slot}-${port}`);
+
+async function openFormat(source: DiskSource, lock: LockFile): Promise<OpenDisk> {
+  const { format = "raw", backing, scratch, direct } = source;
+  if (format === "nbd" || scratch !== undefined || direct)
+    throw new VmError("NOT_BUILT_YET", ["nbd, scratch and direct"]);
+  if (backing !== undefined && format !== "qcow2")
+    throw unusable(source.path, "only a qcow2 image lies over another one");
+  return format === "qcow2" ? openQcow2(source, lock) : openRaw(source, lock);
+}
 
 /** The disks of a device, by their ports. */
 function sourcesOf(device: PciDevice): readonly (DiskSource | undefined)[] {

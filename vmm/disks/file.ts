@@ -1,6 +1,17 @@
 // An image's file or block device on the host: opened and locked.
-import { closeSync, constants, fstatSync, openSync, readFileSync, readSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  readSync,
+  writeSync,
+} from "node:fs";
 import { reasonOf, VmError } from "../../api-schema/errors.js";
+import type { ImageBytes } from "../../devices/block/qcow2/scan.js";
 import { type LockFile, unusable } from "./types.js";
 
 const SECTOR = 512;
@@ -12,6 +23,8 @@ export interface ImageFile {
   /** Bytes. */
   readonly size: number;
   readonly readOnly: boolean;
+  readonly sync: boolean;
+  readonly isDevice: boolean;
 }
 
 export interface ImageFlags {
@@ -28,7 +41,8 @@ export function openImageFile(path: string, flags: ImageFlags, lock: LockFile): 
   try {
     const size = sizeOf(path, fd);
     if (!lock(fd, readOnly)) throw new VmError("IMAGE_LOCKED", [path]);
-    return { path, fd, size, readOnly };
+    const { sync = false } = flags;
+    return { path, fd, size, readOnly, sync, isDevice: fstatSync(fd).isBlockDevice() };
   } catch (error) {
     closeSync(fd);
     throw error instanceof VmError ? error : unusable(path, reasonOf(error), error);
@@ -56,6 +70,26 @@ function sizeOf(path: string, fd: number): number {
     (stats.rdev & 0xff) | ((stats.rdev >> 12) & ~0xff),
   ];
   return Number(readFileSync(`/sys/dev/block/${major}:${minor}/size`, "utf8")) * SECTOR;
+}
+
+/** The same open image once more, for somebody else to close; the lock stays with the first. */
+export function reopen({ fd, readOnly, sync }: ImageFile): number {
+  const way = readOnly ? constants.O_RDONLY : constants.O_RDWR;
+  return openSync(`/dev/fd/${fd}`, way | (sync ? constants.O_SYNC : 0));
+}
+
+/** A file as the disk formats read and change it before a machine does. */
+export const imageBytes = (fd: number): ImageBytes => ({
+  size: () => fstatSync(fd).size,
+  read: (offset, length) => readAt(fd, offset, length),
+  write: (offset, bytes) => writeAt(fd, offset, bytes),
+  truncate: (size) => ftruncateSync(fd, size),
+  sync: () => fsyncSync(fd),
+});
+
+function writeAt(fd: number, at: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; )
+    done += writeSync(fd, bytes, done, bytes.length - done, at + done);
 }
 
 /** Fewer where the file ends before. */

@@ -58,6 +58,9 @@ class VmObject final : public Napi::ObjectWrap<VmObject> {
   void cancel_timer(const Info& info);
 
   Value io_add(const Info& info);
+  Value io_twin(const Info& info);
+  Value io_buffer(const Info& info);
+  void io_drop(const Info& info);
   Value io_submit(const Info& info);
   Value io_take(const Info& info);
   void io_cancel(const Info& info);
@@ -83,6 +86,7 @@ class VmObject final : public Napi::ObjectWrap<VmObject> {
   Value restore(const Info& info);  // (text): what is wrong, or ""
   Value statistics(const Info& info);
 
+  io::Pool& pool();
   // False, and an Error is thrown, after release().
   bool alive(const Info& info);
   void refuse(const Info& info, const std::string& why);

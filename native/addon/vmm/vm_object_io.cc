@@ -7,6 +7,8 @@ namespace hv::addon {
 namespace {
 
 constexpr std::size_t kHeader = 6;
+constexpr std::uint32_t kMostAlignment = 65536;
+constexpr std::uint64_t kSafe = (1ull << 53) - 1;
 constexpr double kMostExact = 9007199254740991.0;
 
 class Numbers {
@@ -49,16 +51,52 @@ bool read_request(Numbers& from, io::Request& out) {
 
 }  // namespace
 
-// (fd): id. The descriptor is ours from here on.
-Napi::Value VmObject::io_add(const Info& info) {
-  Arguments args{info};
-  const auto fd = static_cast<int>(args.word(0, "fd", 0x7fffffff));
-  if (!args.ok() || !alive(info)) return info.Env().Undefined();
+io::Pool& VmObject::pool() {
   if (io_ == nullptr) {
     Pump* const pump = pump_.get();
     io_ = std::make_unique<io::Pool>(vm_->shared_memory(), [pump] { pump->completed(); });
   }
-  return Napi::Number::New(info.Env(), io_->add(fd));
+  return *io_;
+}
+
+// (fd, alignment): id. The descriptor is ours from here on.
+Napi::Value VmObject::io_add(const Info& info) {
+  Arguments args{info};
+  const auto fd = static_cast<int>(args.word(0, "fd", 0x7fffffff));
+  const std::size_t alignment = args.word(1, "alignment", kMostAlignment);
+  if (!args.ok() || !alive(info)) return info.Env().Undefined();
+  return Napi::Number::New(info.Env(), pool().add(fd, std::max<std::size_t>(alignment, 1)));
+}
+
+// (file): id, of the same open file
+Napi::Value VmObject::io_twin(const Info& info) {
+  Arguments args{info};
+  const io::FileId file = args.word(0, "file");
+  if (!args.ok() || !alive(info)) return info.Env().Undefined();
+  const std::optional<io::FileId> twin = pool().twin(file);
+  if (!twin) return refuse(info, "no more descriptors can be had"), info.Env().Undefined();
+  return Napi::Number::New(info.Env(), *twin);
+}
+
+// (size): [address, ArrayBuffer]
+Napi::Value VmObject::io_buffer(const Info& info) {
+  Arguments args{info};
+  const auto size = static_cast<std::size_t>(args.integer(0, "size", io::kBufferWindow));
+  if (!args.ok() || !alive(info)) return info.Env().Undefined();
+  const std::shared_ptr<io::Buffer> buffer = io::Buffer::create(size);
+  const auto address = buffer == nullptr ? std::nullopt : pool().add_buffer(buffer);
+  if (!address) return refuse(info, "no more memory for I/O can be had"), info.Env().Undefined();
+  const Napi::Array out = Napi::Array::New(info.Env(), 2);
+  out.Set(0u, static_cast<double>(*address));
+  out.Set(1u, external(info.Env(), buffer->bytes().data(), size, buffer));
+  return out;
+}
+
+// (address)
+void VmObject::io_drop(const Info& info) {
+  Arguments args{info};
+  const std::uint64_t address = args.integer(0, "address", kSafe);
+  if (args.ok() && alive(info) && io_ != nullptr) io_->drop_buffer(address);
 }
 
 // (numbers: Float64Array, count): whether completions wait already

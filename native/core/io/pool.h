@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <thread>
 #include <vector>
@@ -28,13 +29,37 @@ enum class Op : std::uint8_t {
   kDiscard,  // the range is not needed any more: a hint
   kZero,     // the range reads as zeros and keeps its room
   kUnmap,    // the range reads as zeros and may lose its room
+  kClear,    // the pieces become zeros; the file has no part in it
 };
-inline constexpr unsigned kOps = 6;
+inline constexpr unsigned kOps = 7;
 
+// Of guest RAM, or of a Buffer by its address.
 struct Piece {
   Gpa at{};
   std::uint64_t length = 0;
 };
+
+// Memory of the host that pieces can name as they name guest RAM: what a disk format needs for its
+// tables and for bytes on their way. Begins on a page.
+class Buffer {
+ public:
+  static std::shared_ptr<Buffer> create(std::size_t size);  // zeros; nullptr: no memory
+  ~Buffer();
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  std::span<std::uint8_t> bytes() const { return {data_, size_}; }
+
+ private:
+  Buffer(std::uint8_t* data, std::size_t size) : data_{data}, size_{size} {}
+  std::uint8_t* const data_;
+  const std::size_t size_;
+};
+
+// Buffers have addresses from here on, above all guest RAM, each in a window of its own.
+inline constexpr std::uint64_t kBufferBase = 1ull << 52;
+inline constexpr std::uint64_t kBufferWindow = 1ull << 31;
+inline constexpr std::uint64_t kMostBuffers = 1ull << 20;
 
 using FileId = std::uint32_t;
 
@@ -45,6 +70,7 @@ struct Request {
   std::uint64_t offset = 0;
   std::uint64_t length = 0;  // for read and write the sum of the pieces
   std::vector<Piece> pieces = {};
+  std::vector<std::shared_ptr<Buffer>> buffers = {};  // those that pieces name; submit() fills it in
 };
 
 struct Completion {
@@ -61,8 +87,17 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  // The pool closes it.
-  FileId add(int fd);
+  // The pool closes it. `alignment`: of memory that the file can move to and from, where the host's
+  // page cache is not between (O_DIRECT); what is not aligned goes over a copy.
+  FileId add(int fd, std::size_t alignment = 1);
+  // The same open file once more, to be cancelled and closed by itself; nullopt: no descriptors.
+  std::optional<FileId> twin(FileId file);
+
+  // Its address; nullopt: there are too many.
+  std::optional<std::uint64_t> add_buffer(std::shared_ptr<Buffer> buffer);
+  // Requests that name it keep it.
+  void drop_buffer(std::uint64_t address);
+
   // True where completions wait already.
   bool submit(std::vector<Request> batch);
   // As many as fit; fewer than that: there are no more.
@@ -75,15 +110,20 @@ class Pool {
  private:
   struct File {
     int fd = -1;
+    std::size_t alignment = 1;
     unsigned running = 0;
   };
+  using Pieces = std::vector<iovec>;
 
   void start_threads();
   void work();
   bool try_now(const Request& request);
-  int perform(const Request& request, int fd) const;
-  int move(const Request& request, int fd) const;
-  bool map(const Request& request, std::vector<iovec>& out) const;
+  int perform(const Request& request, int fd, std::size_t alignment) const;
+  int move(const Request& request, int fd, std::size_t alignment) const;
+  int clear(const Request& request) const;
+  void written(const Request& request) const;
+  void hold_buffers(Request& request) const;
+  bool map(const Request& request, Pieces& out) const;
   void push(const Completion& completion);  // with the lock held
 
   const std::shared_ptr<GuestMemory> memory_;
@@ -96,6 +136,7 @@ class Pool {
   std::deque<Request> waiting_;
   std::map<FileId, File> files_;
   std::vector<Completion> completed_;
+  std::map<std::uint64_t, std::shared_ptr<Buffer>> buffers_;  // the owner's, by window
   FileId next_file_ = 0;
   bool stopping_ = false;
 };
