@@ -1,7 +1,15 @@
 // What the daemon and its clients say to each other over HTTP, under /v1. Bodies are JSON; an
 // unknown field is refused; failures are RFC 9457 problem details.
 import { type Static, Type } from "@sinclair/typebox";
-import { VmDefinition, VmName, VmUuid } from "./definition.js";
+import {
+  defaultDevices,
+  MAX_DEVICES,
+  PciDeviceWish,
+  VmDefinition,
+  VmName,
+  VmUuid,
+} from "./definition.js";
+import { DriveName } from "./media.js";
 import { closed, count, literals } from "./shape.js";
 import { Power } from "./supervision.js";
 import { Accelerator, StopReason, vmMethods } from "./vm-rpc.js";
@@ -25,6 +33,7 @@ export const CreateVm = Type.Object(
   {
     ...VmDefinition.properties,
     uuid: Type.Optional(VmUuid),
+    devices: Type.Array(PciDeviceWish, { maxItems: MAX_DEVICES, default: defaultDevices }),
     /** `running`: start it at once; `stopped` where absent. */
     power: Type.Optional(Power),
   },
@@ -86,6 +95,8 @@ export const VcpuPath = closed({ ...VmPath.properties, vcpu: Type.Integer({ mini
 
 /** What can be waited for: a state, or that the guest is ready. */
 export const WaitState = literals([...vmPowers, "ready"]);
+
+export const MediaPath = closed({ ...VmPath.properties, device: DriveName });
 
 /** Every verb may wait for a state before it answers. */
 export const WaitQuery = closed({

@@ -14,6 +14,7 @@ const MIB = 2 ** 20;
 const PAGE = 4096;
 const MAX_MEMORY = 2 ** 40;
 const MAX_CPUS = 64;
+export const MAX_DEVICES = 256;
 
 /** Linux's own limit is 2048 with the NUL; the loader checks what the kernel says it takes. */
 const CommandLine = Type.String({
@@ -121,6 +122,13 @@ export const PciDevice = Type.Union([
   VirtioSockDevice,
 ]);
 
+/** As clients may give them: without a slot, one is assigned and kept (api-schema/slots.ts). */
+export const PciDeviceWish = Type.Unsafe<PciDeviceWish>(
+  Type.Union(
+    PciDevice.anyOf.map((device) => closed({ ...device.properties, slot: Type.Optional(PciSlot) })),
+  ),
+);
+
 export const Serial = closed(
   { com1: serialPort("console"), com2: serialPort("none") },
   { default: {} },
@@ -141,12 +149,13 @@ export const Firmware = closed(
   { default: {} },
 );
 
-export const acceleratorNames = ["auto", "soft", "kvm", "hvf"] as const;
-
-const defaultDevices = [
+/** Of a definition that says nothing of devices. */
+export const defaultDevices = [
   { slot: "0:0", type: "hostbridge" },
   { slot: "31:0", type: "lpc" },
-];
+] as const;
+
+export const acceleratorNames = ["auto", "soft", "kvm", "hvf"] as const;
 
 export const VmDefinition = closed(
   {
@@ -162,7 +171,7 @@ export const VmDefinition = closed(
     }),
     accelerator: literals(acceleratorNames, "auto"),
     boot: Boot,
-    devices: Type.Array(PciDevice, { maxItems: 256, default: defaultDevices }),
+    devices: Type.Array(PciDevice, { maxItems: MAX_DEVICES, default: defaultDevices }),
     serial: Serial,
     /** The LPC device that ends the VM with a status of the guest's choice (port 0xF4). */
     debugexit: Type.Boolean({ default: false }),
@@ -187,6 +196,11 @@ export type VmDefinition = Static<typeof VmDefinition>;
 export type LinuxBoot = Static<typeof LinuxBoot>;
 export type MultibootBoot = Static<typeof MultibootBoot>;
 export type PciDevice = Static<typeof PciDevice>;
+export type PciDeviceWish = PciDevice extends infer D
+  ? D extends PciDevice
+    ? Omit<D, "slot"> & { slot?: string }
+    : never
+  : never;
 export type VirtioBlkDevice = Static<typeof VirtioBlkDevice>;
 export type SerialPort = VmDefinition["serial"]["com1"];
 export type Serial = Static<typeof Serial>;

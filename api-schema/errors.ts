@@ -75,6 +75,7 @@ const SPECS = {
   // Definitions that no schema can refuse alone.
   DEVICE_SLOT_INVALID: { http: 422, text: "the PCI slot %s is not [BUS:]SLOT[:FUNCTION]: %s" },
   DEVICE_SLOT_TAKEN: { http: 422, text: "two devices are in PCI slot %s" },
+  DEVICE_NO_SLOT: { http: 422, text: "there is no free PCI slot for %s" },
   DEVICE_ONLY_ONE: { http: 422, text: "only one %s is allowed" },
   DEVICE_PLACE: { http: 422, text: "%s can only be %s" },
   SERIAL_NEEDS_LPC: { http: 422, text: "%s needs an lpc device" },
@@ -93,6 +94,13 @@ const SPECS = {
   NETWORK_NOT_FOUND: { http: 404, text: "there is no network card in slot %s" },
   CAPTURE_FAILED: { http: 422, text: "the capture cannot be written to %s: %s" },
   SOCKET_FAILED: { http: 422, text: "%s: the socket %s cannot be used: %s" },
+
+  // CD drives.
+  DRIVE_NOT_FOUND: { http: 404, text: "there is no CD drive %s" },
+  MEDIUM_LOCKED: {
+    http: 409,
+    text: "the guest has locked the CD drive %s; it was asked to let go (force does not ask)",
+  },
 
   // Images.
   FILE_UNREADABLE: { http: 422, text: "%s cannot be read: %s" },

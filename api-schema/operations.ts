@@ -10,6 +10,7 @@ import {
   CreateToken,
   CreateVm,
   HostInformation,
+  MediaPath,
   NewToken,
   NoBody,
   ShutdownBody,
@@ -34,6 +35,7 @@ import {
   OperationPath,
   OperationQuery,
 } from "./long-operations.js";
+import { DriveList, MediumChange } from "./media.js";
 import { closed, count, literals } from "./shape.js";
 
 /** read: looks. operate: starts, stops, types at consoles. admin: all else. Each has those before. */
@@ -76,6 +78,7 @@ export const tags = {
   vms: "Virtual machines: their definitions",
   lifecycle: "What a VM can be told to do",
   inspection: "A look into a VM",
+  media: "The discs in a VM's CD drives",
   console: "A VM's serial console",
   events: "What happens, as it happens",
   operations: "Long work",
@@ -228,6 +231,36 @@ export const operations = {
     answer: longOperation,
     action: "clone",
     errors: ["VM_EXISTS", "VM_UUID_EXISTS", "CLONE_DISK_MISSING", "CLONE_DISK_UNKNOWN", "VM_BUSY"],
+  },
+
+  listMedia: {
+    http: "GET /v1/vms/{vm}/media",
+    tag: "media",
+    summary: "What lies in a VM's CD drives",
+    scope: "read",
+    path: VmPath,
+    answer: { kind: "json", status: 200, schema: DriveList },
+    errors: processErrors,
+  },
+  changeMedium: {
+    http: "PUT /v1/vms/{vm}/media/{device}",
+    tag: "media",
+    summary: "Eject what lies in a CD drive, and insert another disc",
+    details:
+      "Without a path the drive is emptied. A guest that has locked the drive is asked to let go, and " +
+      "the change is refused; `force` takes the disc anyway. The definition follows.",
+    scope: "admin",
+    path: MediaPath,
+    body: MediumChange,
+    answer: { kind: "json", status: 200, schema: DriveList },
+    action: "change",
+    errors: [
+      ...processErrors,
+      "DRIVE_NOT_FOUND",
+      "MEDIUM_LOCKED",
+      "IMAGE_UNUSABLE",
+      "IMAGE_LOCKED",
+    ],
   },
 
   getVmStatistics: {

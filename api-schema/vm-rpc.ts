@@ -3,6 +3,7 @@
 // is here with its parameters and its answer; an unknown field is refused.
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox";
 import { VmName, VmUuid } from "./definition.js";
+import { DriveList, DriveName, MediumChange } from "./media.js";
 import { closed, count, literals } from "./shape.js";
 
 export const VM_PROTOCOL = 1;
@@ -131,6 +132,10 @@ export const vmMethods = {
     closed({ vcpu: count }),
     closed({ version: count, state: Type.Record(Type.String(), Type.Unknown()) }),
   ),
+  /** What lies in the CD drives. */
+  media: method(none, DriveList),
+  /** Ejects, and inserts where there is a path; answers with all drives. */
+  changeMedium: method(closed({ ...MediumChange.properties, device: DriveName }), DriveList),
   /** Into a new folder; only while paused. */
   saveState: method(
     closed({ directory: Type.String({ minLength: 1, maxLength: 4095 }) }),

@@ -1,5 +1,7 @@
 // From a definition's AHCI controllers to devices on the bus.
-import { type AhciPort, ahciPorts, isAhci } from "../api-schema/ahci.js";
+import { type AhciPort, ahciPorts, isAhci, mediumSource } from "../api-schema/ahci.js";
+import { VmError } from "../api-schema/errors.js";
+import type { Drive, MediumChange } from "../api-schema/media.js";
 import type { DeviceLink, SataDevice } from "../devices/ahci/device.js";
 import { AtaDisk } from "../devices/ahci/disk.js";
 import { CdDrive } from "../devices/ahci/drive.js";
@@ -8,7 +10,7 @@ import type { BlockBackend } from "../devices/block/backend.js";
 import type { PciBus } from "../devices/pci/bus.js";
 import { serialOf } from "../devices/virtio-blk/model.js";
 import type { Machine } from "../native/types.js";
-import { diskKey, type OpenDisks } from "./disks.js";
+import { diskKey, type LockFile, type OpenDisks, openDisk } from "./disks.js";
 import type { GuestRequests } from "./machine.js";
 import type { PlacedDevice } from "./slots.js";
 
@@ -16,7 +18,11 @@ import type { PlacedDevice } from "./slots.js";
 const DISK_MODEL = "BHYVE SATA DISK";
 const DRIVE_MODEL = "BHYVE SATA DVD ROM";
 
+/** The machine's CD drives, by diskKey(). */
+export type Drives = Map<string, CdDrive>;
+
 export interface AhciParts {
+  readonly drives: Drives;
   readonly machine: Machine;
   readonly pci: PciBus;
   readonly disks: OpenDisks;
@@ -59,8 +65,38 @@ function maker(port: AhciPort, { key, name }: OnPort, parts: AhciParts): Make {
   const medium =
     port.path === undefined ? undefined : { label: port.path, backend: backend(key, name, parts) };
   const options = { medium, serial: port.serial ?? serialOf(name), model: DRIVE_MODEL };
-  return (link) => new CdDrive(options, link);
+  return (link) => {
+    const drive = new CdDrive(options, link);
+    parts.drives.set(key, drive);
+    return drive;
+  };
 }
+
+/** Another disc, or none, while the machine is there. Throws VmError; nothing has changed then. */
+export async function changeMedium(
+  parts: Pick<AhciParts, "drives" | "machine" | "log"> & { readonly lockFile: LockFile },
+  key: string,
+  { force = false, ...medium }: MediumChange,
+): Promise<void> {
+  const { drives, machine, lockFile, log } = parts;
+  const drive = drives.get(key);
+  if (drive === undefined) throw new VmError("DRIVE_NOT_FOUND", [key]);
+  const source = mediumSource(medium);
+  const opened = source && (await openDisk(source, lockFile));
+  const told = { machine, onStall: () => {}, log };
+  const next = source && opened && { label: source.path, open: () => opened.backend(told) };
+  if (drive.exchange(next, force)) return;
+  opened?.close();
+  throw new VmError("MEDIUM_LOCKED", [key]);
+}
+
+export const drivesIn = (drives: Drives): Drive[] =>
+  [...drives].map(([device, { tray }]) => ({
+    device,
+    ...(tray.label !== undefined && { path: tray.label }),
+    tray: tray.isOpen ? "open" : "closed",
+    locked: tray.locked,
+  }));
 
 function backend(key: string, name: string, parts: AhciParts): BlockBackend {
   const { machine, disks, requests, log } = parts;

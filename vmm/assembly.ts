@@ -21,8 +21,8 @@ import { TestDevice } from "../devices/testdev/model.js";
 import { IO_BARS_FROM } from "../devices/testdev/registers.js";
 import { COM1, COM2, Uart } from "../devices/uart/adapter.js";
 import type { Machine } from "../native/types.js";
-import { ahciDevice } from "./ahci.js";
-import type { OpenDisks } from "./disks.js";
+import { ahciDevice, changeMedium, type Drives, drivesIn } from "./ahci.js";
+import type { LockFile, OpenDisks } from "./disks.js";
 import type { FirmwareConfig } from "./firmware/index.js";
 import type { Assembled, GuestRequests } from "./machine.js";
 import type { Networks } from "./networks.js";
@@ -44,6 +44,7 @@ export interface AssemblyInput {
   readonly machine: Machine;
   readonly serial: Omit<SerialPorts, "console">;
   readonly disks: OpenDisks;
+  readonly lockFile: LockFile;
   readonly networks: Networks;
   readonly requests: GuestRequests;
 }
@@ -55,7 +56,8 @@ export function assemble(input: AssemblyInput): Assembled {
   const resetControl = devices.add(new ResetControl({ resetRequested }));
   const ioFrom = definition.testdev ? IO_BARS_FROM : IO_WINDOW.base;
   const pci = devices.add(new PciBus(machine, { resetControl, ioFrom }));
-  const virtio = { ...input, pci, log: limitedLog(tell) };
+  const drives: Drives = new Map();
+  const virtio = { ...input, pci, drives, log: limitedLog(tell) };
   for (const [index, one] of placed.entries())
     devices.add(
       virtioDevice(one, virtio) ?? ahciDevice(one, virtio) ?? plainDevice(one, index, pci, input),
@@ -69,6 +71,8 @@ export function assemble(input: AssemblyInput): Assembled {
     devices,
     pressPowerButton: () => pm.press(),
     counts: () => input.disks.counts(),
+    drives: () => drivesIn(drives),
+    changeMedium: (drive, change) => changeMedium(virtio, drive, change),
     get acpiEnabled() {
       return pm.acpiEnabled;
     },

@@ -2,6 +2,7 @@
 // anything is made here, the cheap ones first.
 import type { VmDefinition } from "../api-schema/definition.js";
 import { reasonOf, VmError } from "../api-schema/errors.js";
+import { withoutMedia } from "../api-schema/media.js";
 import type { Machine, MachineOptions } from "../native/types.js";
 import { assemble, routing } from "./assembly.js";
 import { type LockFile, OpenDisks } from "./disks.js";
@@ -79,7 +80,16 @@ async function finish(
       onReset,
       restore,
       assemble: (requests) =>
-        assemble({ definition, placed, machine, serial, disks, networks: opened, requests }),
+        assemble({
+          definition,
+          placed,
+          machine,
+          serial,
+          disks,
+          lockFile,
+          networks: opened,
+          requests,
+        }),
     });
     return { vm, serial, networks };
   } catch (error) {
@@ -148,10 +158,10 @@ function savedFor(definition: VmDefinition, folder: string): NonNullable<Prepare
   return { folder, saved };
 }
 
-/** What stands at the other end of a cable is no part of the machine. */
+/** What stands at the other end of a cable, or lies in a drive, is no part of the machine. */
 const hardwareOf = ({ devices }: VmDefinition): unknown =>
   devices.map((device) => {
     if (device.type === "uart") return { ...device, serial: undefined };
     if (device.type === "virtio-net") return { ...device, backend: undefined, link: undefined };
-    return device.type === "virtio-sock" ? { ...device, socket: undefined } : device;
+    return device.type === "virtio-sock" ? { ...device, socket: undefined } : withoutMedia(device);
   });

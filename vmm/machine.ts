@@ -9,6 +9,7 @@
 // counts. After `stopped` or `failed` nothing lives any more.
 import type { VmDefinition } from "../api-schema/definition.js";
 import { VmError } from "../api-schema/errors.js";
+import { type Drive, findDrive, type MediumChange, withMedium } from "../api-schema/media.js";
 import type { StopReason, VmState, VmStatus } from "../api-schema/vm-rpc.js";
 import type { DeviceSet } from "../devices/device.js";
 import type {
@@ -37,6 +38,9 @@ export interface Assembled {
   /** False where the guest has not enabled ACPI and would not notice. */
   pressPowerButton(): boolean;
   readonly acpiEnabled: boolean;
+  drives(): Drive[];
+  /** By the drive's name in the definition. */
+  changeMedium(drive: string, change: MediumChange): Promise<void>;
   /** What disks and network cards have done, by a name for each. */
   counts(): Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
@@ -79,7 +83,8 @@ const ENDS = {
 const isLast = (state: VmState): boolean => state === "stopped" || state === "failed";
 
 export class VirtualMachine {
-  readonly definition: VmDefinition;
+  /** With the media as they are now. */
+  definition: VmDefinition;
   /** Resolves with the last status. */
   readonly ended: Promise<VmStatus>;
   readonly #parts: VmParts;
@@ -202,6 +207,21 @@ export class VirtualMachine {
     const devices = this.#assembled.counts();
     if (isLast(this.#status.state)) return { vcpus: [], bus: {}, devices };
     return { ...this.#machine.statistics(), devices };
+  }
+
+  drives(): Drive[] {
+    return isLast(this.#status.state) ? [] : this.#assembled.drives();
+  }
+
+  /** Ejects what lies in the drive, and inserts where there is a path. */
+  async changeMedium(device: string, change: MediumChange): Promise<Drive[]> {
+    const { name } = findDrive(this.definition.devices, device);
+    await this.#request("change a medium", ["created", "running", "paused"], () =>
+      this.#assembled.changeMedium(name, change),
+    );
+    const devices = withMedium(this.definition.devices, device, change);
+    this.definition = { ...this.definition, devices };
+    return this.drives();
   }
 
   /** Resolves with the bytes of memory saved. */

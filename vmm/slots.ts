@@ -1,28 +1,7 @@
-// PCI addresses as bhyve's -s writes them, and what may be where.
+// What may be where on the PCI bus.
 import type { PciDevice } from "../api-schema/definition.js";
 import { VmError } from "../api-schema/errors.js";
-
-export interface PciAddress {
-  readonly bus: number;
-  readonly slot: number;
-  readonly function: number;
-}
-
-const MOST = { bus: 255, slot: 31, function: 7 } as const;
-
-/** One number is a slot, two are slot and function, three bus, slot and function. */
-function parseSlot(text: string): PciAddress {
-  const numbers = text.split(":").map(Number);
-  const [bus, slot, fn] = numbers.length === 3 ? numbers : [0, numbers[0], numbers[1] ?? 0];
-  const address = { bus: bus ?? Number.NaN, slot: slot ?? Number.NaN, function: fn ?? Number.NaN };
-  for (const [part, most] of Object.entries(MOST)) {
-    const value = address[part as keyof PciAddress];
-    if (!(Number.isInteger(value) && value >= 0 && value <= most)) {
-      throw new VmError("DEVICE_SLOT_INVALID", [text, `the ${part} is 0 to ${most}`]);
-    }
-  }
-  return address;
-}
+import { keyOf, type PciAddress, parseSlot } from "../api-schema/slots.js";
 
 export type PlacedDevice = PciDevice & { readonly address: PciAddress };
 
@@ -40,7 +19,6 @@ export function placeDevices(devices: readonly PciDevice[]): readonly PlacedDevi
   return placed.sort((a, b) => keyOf(a.address) - keyOf(b.address));
 }
 
-const keyOf = ({ bus, slot, function: fn }: PciAddress): number => (bus << 8) | (slot << 3) | fn;
 const nameOf = (key: number): string => `${key >> 8}:${(key >> 3) & 31}:${key & 7}`;
 
 export const lpcSlotOf = (placed: readonly PlacedDevice[]): number | undefined =>

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { ParseArgsConfig } from "node:util";
 import type { DefinitionDraft } from "../../api-schema/client.js";
-import { VmPower, type VmView } from "../../api-schema/index.js";
+import { type Drive, VmPower, type VmView } from "../../api-schema/index.js";
 import { type Client, ClientError } from "./client.js";
 import { attachConsole } from "./console.js";
 import { bytes, type Cell, type colours, parseBytes, table } from "./table.js";
@@ -221,6 +221,62 @@ async function printLog(context: Context, vm: string): Promise<void> {
   }
 }
 
+const drivesTable = (drives: readonly Drive[], colour: boolean): string =>
+  table(
+    ["DRIVE", "TRAY", "LOCKED", "DISC"],
+    drives.map(({ device, tray, locked, path: disc }): Cell[] => [
+      { text: device },
+      { text: tray },
+      { text: locked ? "yes" : "no" },
+      { text: disc ?? "-" },
+    ]),
+    colour,
+  );
+
+const media: Command = {
+  arguments: "VM",
+  summary: "what lies in a VM's CD drives",
+  async run(context, positionals) {
+    const answer = await context.client.call("listMedia", { vm: one(positionals) });
+    show(context, answer, () => drivesTable(answer.drives, context.colour));
+  },
+};
+
+const FORCE = {
+  options: { force: { type: "boolean" } },
+  details: ["--force              also while the guest has locked the drive"],
+} as const;
+
+async function changeMedium(
+  context: Context,
+  [vm, device]: readonly string[],
+  values: Values,
+  disc?: string,
+): Promise<void> {
+  if (vm === undefined || device === undefined) throw new ClientError("name a VM and a drive");
+  const body = { ...(disc !== undefined && { path: resolve(disc) }), force: values.force === true };
+  const answer = await context.client.call("changeMedium", { vm, device, ...body });
+  show(context, answer, () => drivesTable(answer.drives, context.colour));
+}
+
+const eject: Command = {
+  arguments: "VM DRIVE",
+  summary: "take the disc out of a CD drive",
+  ...FORCE,
+  run: (context, positionals, values) => changeMedium(context, positionals, values),
+};
+
+const insert: Command = {
+  arguments: "VM DRIVE FILE",
+  summary: "put a disc into a CD drive, in place of what lies there",
+  ...FORCE,
+  run: (context, positionals, values) => {
+    const disc = positionals[2];
+    if (disc === undefined) throw new ClientError("name a VM, a drive and a disc's image");
+    return changeMedium(context, positionals, values, disc);
+  },
+};
+
 const remove: Command = {
   arguments: "VM",
   summary: "delete a VM that is off",
@@ -251,6 +307,9 @@ export const commands: Readonly<Record<string, Command>> = {
   pause: verb("pauseVm", "pause a VM"),
   resume: verb("resumeVm", "let a paused VM go on"),
   console: consoleCommand,
+  media,
+  eject,
+  insert,
   delete: remove,
   host,
 };

@@ -77,7 +77,9 @@ function cloneOf(original: VmDefinition, body: CloneBody, uuid: string): CreateV
 
 /** A disk is what has an image behind it; a CD-ROM, say, is only read. */
 const isWritten = (device: PciDevice): boolean =>
-  "path" in device && !("readOnly" in device && device.readOnly === true);
+  "path" in device &&
+  device.type !== "ahci-cd" &&
+  !("readOnly" in device && device.readOnly === true);
 
 function copiesFor({ devices }: VmDefinition, { disks }: CloneBody): Copy[] {
   for (const slot of Object.keys(disks))

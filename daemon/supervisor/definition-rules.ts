@@ -9,12 +9,16 @@ import { type DiskSource, type VmDefinition, VmError, VmUuid } from "../../api-s
 export function checkDefinition(definition: VmDefinition): void {
   if (Value.Check(VmUuid, definition.name))
     throw new VmError("REQUEST_INVALID", ["body.name", "must not look like a UUID"]);
-  for (const [field, path] of hostPaths(definition))
-    if (!isAbsolute(path))
-      throw new VmError("REQUEST_INVALID", [
-        `body.${field}`,
-        `${path} is not an absolute path; the daemon has no current folder`,
-      ]);
+  for (const [field, path] of hostPaths(definition)) requireAbsolute(field, path);
+}
+
+/** Throws REQUEST_INVALID naming the field of the body. */
+export function requireAbsolute(field: string, path: string | undefined): void {
+  if (path !== undefined && !isAbsolute(path))
+    throw new VmError("REQUEST_INVALID", [
+      `body.${field}`,
+      `${path} is not an absolute path; the daemon has no current folder`,
+    ]);
 }
 
 function diskPaths(field: string, disk: DiskSource): [string, string | undefined][] {

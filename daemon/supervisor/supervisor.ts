@@ -3,10 +3,13 @@
 import { randomUUID } from "node:crypto";
 import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Value } from "@sinclair/typebox/value";
 import type { Logger } from "pino";
 import {
+  assignSlots,
   type ChangeVm,
   type CreateVm,
+  PciDeviceWish,
   Power,
   parse,
   VmDefinition,
@@ -34,6 +37,20 @@ export interface SupervisorTools {
 const BOOT_FACT = "boot";
 /** How many processes are asked at a time who they are. */
 const ADOPT_AT_ONCE = 8;
+
+/** What a client left to the daemon: the UUID and the slots, which then stay. */
+function wholeDefinition({ power: _, ...wanted }: CreateVm): VmDefinition {
+  const uuid = (wanted.uuid ?? randomUUID()).toLowerCase();
+  return parse(VmDefinition, { ...wanted, uuid, devices: assignSlots(wanted.devices) }, "body");
+}
+
+/** Devices that are none are for the schema to refuse. */
+function withSlots(wanted: unknown): unknown {
+  const devices = (wanted as { devices?: unknown } | null)?.devices;
+  if (!Array.isArray(devices) || !devices.every((one) => Value.Check(PciDeviceWish, one)))
+    return wanted;
+  return { ...(wanted as object), devices: assignSlots(devices) };
+}
 
 export class Supervisor {
   readonly #tools: SupervisorTools;
@@ -103,14 +120,15 @@ export class Supervisor {
 
   /** What create() would refuse. */
   check(wanted: CreateVm): void {
-    const { power: _, ...definition } = { ...wanted, uuid: wanted.uuid ?? randomUUID() };
+    const definition = wholeDefinition(wanted);
     checkDefinition(definition);
     this.#refuseTaken(definition);
   }
 
   /** With `power` running or paused it is started at once; waitFor() tells when it has. */
-  create({ power = "stopped", ...wanted }: CreateVm): VmDriver {
-    const definition = { ...wanted, uuid: (wanted.uuid ?? randomUUID()).toLowerCase() };
+  create(wanted: CreateVm): VmDriver {
+    const { power = "stopped" } = wanted;
+    const definition = wholeDefinition(wanted);
     checkDefinition(definition);
     this.#refuseTaken(definition);
     const driver = this.#insert(definition, power);
@@ -216,7 +234,7 @@ export class Supervisor {
   }
 
   #changed(driver: VmDriver, wanted: unknown, before: VmDefinition): VmDefinition {
-    const definition = parse(VmDefinition, wanted, "body");
+    const definition = parse(VmDefinition, withSlots(wanted), "body");
     if (definition.uuid.toLowerCase() !== before.uuid)
       throw new VmError("REQUEST_INVALID", ["body.uuid", "cannot be changed"]);
     checkDefinition(definition);

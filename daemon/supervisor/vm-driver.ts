@@ -8,6 +8,9 @@
 //              stopping ─▶ stopped | failed ── the policy's delay ─▶ starting …
 import type { Logger } from "pino";
 import {
+  type Drive,
+  drivesOf,
+  type MediumChange,
   type Power,
   type Verb,
   type VmDefinition,
@@ -15,6 +18,7 @@ import {
   type VmPower,
   type VmView,
   type WaitState,
+  withMedium,
 } from "../../api-schema/index.js";
 import type { ProcessRecord, Supervision, VmRow } from "../registry/registry.js";
 import { admit, isOff, judge, type Request } from "./admission.js";
@@ -136,6 +140,25 @@ export class VmDriver {
       this.#refuseHard(before, wanted.definition);
       this.#declare(wanted);
       return this.view();
+    });
+  }
+
+  /** What lies in its CD drives. */
+  async drives(): Promise<Drive[]> {
+    if (isOff(this.state)) return drivesOf(this.#record.definition.devices);
+    return (await this.connection("show its media").call("media", {})).drives;
+  }
+
+  /** In the VM's process where there is one, and in the definition. */
+  changeMedium(device: string, change: MediumChange): Promise<Drive[]> {
+    return this.#queue.add("change", async () => {
+      this.#admitted("change");
+      const { definition } = this.#record;
+      const devices = withMedium(definition.devices, device, change);
+      if (!isOff(this.state))
+        await this.connection("change a medium").call("changeMedium", { ...change, device });
+      this.#declare({ definition: { ...definition, devices } });
+      return this.drives();
     });
   }
 

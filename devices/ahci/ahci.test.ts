@@ -29,10 +29,7 @@ function make({ readOnly = false, ports = 1, ...sectors }: Shape = {}) {
   const host = new FakeHost(8 * MIB);
   const log: string[] = [];
   const files = Array.from({ length: ports }, (_, index) =>
-    host.io.put(
-      FD + index,
-      Uint8Array.from({ length: 512 * SECTORS }, (_, i) => i >> 9),
-    ),
+    host.io.put(FD + index, CONTENT.slice()),
   );
   const geometry = {
     ...{ size: 512 * SECTORS, logicalSector: 512, physicalSector: 512 },

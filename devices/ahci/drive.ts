@@ -1,5 +1,6 @@
 // A CD and DVD drive behind an AHCI port: ACS-3, "PACKET feature set", with the commands of SPC-4
 // and MMC-6 in its packets. One command at a time, as the transport has it.
+import type { BlockBackend } from "../block/backend.js";
 import { record } from "../state.js";
 import { COMMAND, DIAGNOSTIC_PASSED, ERROR, READY, SIGNATURE, STATUS } from "./ata.js";
 import type { CommandData, SlotCommand } from "./command.js";
@@ -31,6 +32,12 @@ export interface CdDriveOptions {
   readonly medium: Medium | undefined;
   readonly serial: string;
   readonly model: string;
+}
+
+/** A disc that is only opened when it is let in. */
+export interface NextMedium {
+  readonly label: string;
+  open(): BlockBackend;
 }
 
 /** "Interrupt reason" in Count: the command has ended. */
@@ -109,10 +116,10 @@ export class CdDrive implements SataDevice {
    * The button at the front, then another disc or none. False: the guest has locked the door; it is
    * asked to open it. What is under way on the old disc fails.
    */
-  exchange(medium: Medium | undefined, force: boolean): boolean {
+  exchange(next: NextMedium | undefined, force: boolean): boolean {
     const locked = this.#tray.locked && !force;
     if (locked) this.#tray.requestEject();
-    else this.#replace(medium);
+    else this.#replace(next && { label: next.label, backend: next.open() });
     if (this.#features.state.notification) this.#link.notify();
     return !locked;
   }

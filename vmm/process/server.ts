@@ -161,6 +161,10 @@ function handlersFor({ vm, console, nonce, version }: Served): Handlers {
       const { version: of, state } = vm.registers(vcpu);
       return { version: of, state: state as Record<string, unknown> };
     },
+    media: () => ({ drives: vm.drives() }),
+    changeMedium: async ({ device, ...change }) => ({
+      drives: await vm.changeMedium(device, change),
+    }),
     saveState: async ({ directory }) => ({ bytes: await vm.saveState(directory) }),
   };
 }

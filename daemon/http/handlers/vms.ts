@@ -3,6 +3,7 @@
 import type { Verb } from "../../../api-schema/daemon-api.js";
 import type { VmAction, VmView } from "../../../api-schema/index.js";
 import type { OperationId } from "../../../api-schema/operations.js";
+import { requireAbsolute } from "../../supervisor/definition-rules.js";
 import type { Supervisor } from "../../supervisor/supervisor.js";
 import type { Call, Handlers } from "../call.js";
 
@@ -20,6 +21,8 @@ type VmOperation = Extract<
   | "resetVm"
   | "pauseVm"
   | "resumeVm"
+  | "listMedia"
+  | "changeMedium"
   | "getVmStatistics"
   | "getVcpuRegisters"
 >;
@@ -54,6 +57,11 @@ export function vmHandlers(supervisor: Supervisor): Pick<Handlers, VmOperation> 
     resetVm: verb("reset"),
     pauseVm: verb("pause"),
     resumeVm: verb("resume"),
+    listMedia: async ({ path }) => ({ drives: await supervisor.find(path.vm).drives() }),
+    changeMedium: async ({ path, body }) => {
+      requireAbsolute("path", body.path);
+      return { drives: await supervisor.find(path.vm).changeMedium(path.device, body) };
+    },
     getVmStatistics: ({ path }) =>
       supervisor.find(path.vm).connection("be measured").call("statistics", {}),
     getVcpuRegisters: ({ path }) =>
