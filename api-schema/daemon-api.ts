@@ -10,7 +10,8 @@ import {
   VmUuid,
 } from "./definition.js";
 import { DriveName } from "./media.js";
-import { closed, count, literals } from "./shape.js";
+import { NetworkView } from "./network.js";
+import { closed, count, literals, PciSlot } from "./shape.js";
 import { Power } from "./supervision.js";
 import { Accelerator, StopReason, vmMethods } from "./vm-rpc.js";
 
@@ -92,6 +93,11 @@ export const VmList = closed({ vms: Type.Array(VmView) }, { $id: "VmList" });
 
 export const VmPath = closed({ vm: Type.String({ minLength: 1, maxLength: 63 }) });
 export const VcpuPath = closed({ ...VmPath.properties, vcpu: Type.Integer({ minimum: 0 }) });
+
+/** One network card of a VM, by its PCI slot. */
+export const NetworkPath = closed({ ...VmPath.properties, slot: PciSlot });
+export const NetworkList = closed({ networks: Type.Array(NetworkView) });
+export const LinkBody = closed({ up: Type.Boolean() });
 
 /** What can be waited for: a state, or that the guest is ready. */
 export const WaitState = literals([...vmPowers, "ready"]);

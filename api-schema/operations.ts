@@ -10,7 +10,10 @@ import {
   CreateToken,
   CreateVm,
   HostInformation,
+  LinkBody,
   MediaPath,
+  NetworkList,
+  NetworkPath,
   NewToken,
   NoBody,
   ShutdownBody,
@@ -36,6 +39,7 @@ import {
   OperationQuery,
 } from "./long-operations.js";
 import { DriveList, MediumChange } from "./media.js";
+import { CaptureRequest, NetworkView } from "./network.js";
 import { closed, count, literals } from "./shape.js";
 
 /** read: looks. operate: starts, stops, types at consoles. admin: all else. Each has those before. */
@@ -77,6 +81,7 @@ export const tags = {
   host: "The host and the daemon",
   vms: "Virtual machines: their definitions",
   lifecycle: "What a VM can be told to do",
+  networks: "A running VM's network cards",
   inspection: "A look into a VM",
   media: "The discs in a VM's CD drives",
   console: "A VM's serial console",
@@ -280,6 +285,45 @@ export const operations = {
     path: VcpuPath,
     answer: { kind: "json", status: 200, schema: VcpuRegisters },
     errors: ["VM_STATE_FORBIDS", "VCPU_NOT_FOUND", ...processErrors],
+  },
+
+  listNetworks: {
+    http: "GET /v1/vms/{vm}/networks",
+    tag: "networks",
+    summary: "A running VM's network cards and their counters",
+    scope: "read",
+    path: VmPath,
+    answer: { kind: "json", status: 200, schema: NetworkList },
+    errors: ["VM_STATE_FORBIDS", ...processErrors],
+  },
+  setLink: {
+    http: "PUT /v1/vms/{vm}/networks/{slot}/link",
+    tag: "networks",
+    summary: "Plug a network cable in or out",
+    scope: "operate",
+    path: NetworkPath,
+    body: LinkBody,
+    answer: { kind: "json", status: 200, schema: NetworkView },
+    errors: ["VM_STATE_FORBIDS", "NETWORK_NOT_FOUND", ...processErrors],
+  },
+  startCapture: {
+    http: "PUT /v1/vms/{vm}/networks/{slot}/capture",
+    tag: "networks",
+    summary: "Record the frames of a network card into a new pcapng file of the host",
+    scope: "admin",
+    path: NetworkPath,
+    body: CaptureRequest,
+    answer: { kind: "json", status: 200, schema: NetworkView },
+    errors: ["VM_STATE_FORBIDS", "NETWORK_NOT_FOUND", "CAPTURE_FAILED", ...processErrors],
+  },
+  stopCapture: {
+    http: "DELETE /v1/vms/{vm}/networks/{slot}/capture",
+    tag: "networks",
+    summary: "End a capture",
+    scope: "admin",
+    path: NetworkPath,
+    answer: { kind: "json", status: 200, schema: NetworkView },
+    errors: ["VM_STATE_FORBIDS", "NETWORK_NOT_FOUND", ...processErrors],
   },
 
   readConsole: {

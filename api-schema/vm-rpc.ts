@@ -4,7 +4,8 @@
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox";
 import { VmName, VmUuid } from "./definition.js";
 import { DriveList, DriveName, MediumChange } from "./media.js";
-import { closed, count, literals } from "./shape.js";
+import { CaptureRequest, NetworkView } from "./network.js";
+import { closed, count, literals, PciSlot } from "./shape.js";
 
 export const VM_PROTOCOL = 1;
 export const MAX_LINE = 1024 * 1024;
@@ -136,6 +137,12 @@ export const vmMethods = {
   media: method(none, DriveList),
   /** Ejects, and inserts where there is a path; answers with all drives. */
   changeMedium: method(closed({ ...MediumChange.properties, device: DriveName }), DriveList),
+  networks: method(none, closed({ networks: Type.Array(NetworkView) })),
+  /** Plugs a card's cable in or out. */
+  setLink: method(closed({ slot: PciSlot, up: Type.Boolean() }), NetworkView),
+  startCapture: method(closed({ slot: PciSlot, ...CaptureRequest.properties }), NetworkView),
+  /** The last view of it. */
+  stopCapture: method(closed({ slot: PciSlot }), NetworkView),
   /** Into a new folder; only while paused. */
   saveState: method(
     closed({ directory: Type.String({ minLength: 1, maxLength: 4095 }) }),

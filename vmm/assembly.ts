@@ -24,6 +24,7 @@ import type { Machine } from "../native/types.js";
 import { ahciDevice, changeMedium, type Drives, drivesIn } from "./ahci.js";
 import type { LockFile, OpenDisks } from "./disks.js";
 import type { FirmwareConfig } from "./firmware/index.js";
+import type { HostSockets } from "./host-sockets.js";
 import type { Assembled, GuestRequests } from "./machine.js";
 import type { Networks } from "./networks.js";
 import type { SerialPorts } from "./process/serial.js";
@@ -46,6 +47,7 @@ export interface AssemblyInput {
   readonly disks: OpenDisks;
   readonly lockFile: LockFile;
   readonly networks: Networks;
+  readonly sockets: HostSockets;
   readonly requests: GuestRequests;
 }
 

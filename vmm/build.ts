@@ -7,6 +7,7 @@ import type { Machine, MachineOptions } from "../native/types.js";
 import { assemble, routing } from "./assembly.js";
 import { type LockFile, OpenDisks } from "./disks.js";
 import { type FirmwareTables, firmwareTables } from "./firmware/index.js";
+import { HostSockets } from "./host-sockets.js";
 import { lowMemoryOf, pciMem64For } from "./layout.js";
 import { type BootImages, openImages } from "./loaders/index.js";
 import { VirtualMachine } from "./machine.js";
@@ -66,12 +67,17 @@ async function finish(
   { openSerial, onReset, lockFile }: BuildOptions,
   { placed, firmware, images, machine, restore }: Prepared,
 ): Promise<BuiltVm> {
-  const disks = await OpenDisks.open(placed, lockFile);
-  let networks: Networks | undefined;
+  const open: { close(): void }[] = [];
+  const keep = <T extends { close(): void }>(one: T): T => {
+    open.push(one);
+    return one;
+  };
   try {
-    const opened = await Networks.open(definition, machine.net, tell);
-    networks = opened;
+    const disks = keep(await OpenDisks.open(placed, lockFile));
+    const sockets = keep(await HostSockets.open(placed));
+    const networks = keep(await Networks.open(definition, machine.net, tell));
     const serial = await openSerial();
+    const parts = { definition, placed, machine, serial, disks, lockFile, sockets, networks };
     const vm = new VirtualMachine({
       definition,
       machine,
@@ -79,22 +85,11 @@ async function finish(
       firmware,
       onReset,
       restore,
-      assemble: (requests) =>
-        assemble({
-          definition,
-          placed,
-          machine,
-          serial,
-          disks,
-          lockFile,
-          networks: opened,
-          requests,
-        }),
+      assemble: (requests) => assemble({ ...parts, requests }),
     });
     return { vm, serial, networks };
   } catch (error) {
-    disks.close();
-    networks?.close();
+    for (const one of open) one.close();
     throw error;
   }
 }

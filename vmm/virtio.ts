@@ -10,8 +10,10 @@ import { serialOf, virtioBlk } from "../devices/virtio-blk/model.js";
 import { virtioConsole } from "../devices/virtio-console/model.js";
 import { virtioNet } from "../devices/virtio-net/model.js";
 import { virtioRnd } from "../devices/virtio-rnd/model.js";
+import { virtioVsock } from "../devices/virtio-vsock/model.js";
 import type { Machine } from "../native/types.js";
 import type { OpenDisks } from "./disks.js";
+import type { HostSockets } from "./host-sockets.js";
 import type { GuestRequests } from "./machine.js";
 import type { Networks } from "./networks.js";
 import type { SerialPorts } from "./process/serial.js";
@@ -23,6 +25,7 @@ export interface VirtioParts {
   readonly pci: PciBus;
   readonly disks: OpenDisks;
   readonly networks: Networks;
+  readonly sockets: HostSockets;
   readonly serial: Pick<SerialPorts, "pci">;
   readonly requests: Pick<GuestRequests, "diskFull">;
   log(text: string): void;
@@ -49,6 +52,11 @@ export function virtioDevice(placed: PlacedDevice, parts: VirtioParts): Device |
         mtu: placed.mtu,
         link: placed.link ?? true,
         made: (card) => parts.networks.made(placed.slot, card),
+      });
+    case "virtio-sock":
+      return onBus(placed, parts, virtioVsock, {
+        cid: placed.cid,
+        host: parts.sockets.take(placed.slot),
       });
     default:
       return undefined;

@@ -6,6 +6,7 @@ import type { DefinitionDraft } from "../../api-schema/client.js";
 import { type Drive, VmPower, type VmView } from "../../api-schema/index.js";
 import { type Client, ClientError } from "./client.js";
 import { attachConsole } from "./console.js";
+import { capture, listNetworks, setLink } from "./networks.js";
 import { bytes, type Cell, type colours, parseBytes, table } from "./table.js";
 
 export interface Context {
@@ -310,6 +311,9 @@ export const commands: Readonly<Record<string, Command>> = {
   media,
   eject,
   insert,
+  networks: listNetworks,
+  link: setLink,
+  capture,
   delete: remove,
   host,
 };

@@ -3,7 +3,13 @@
 import { isAbsolute } from "node:path";
 import { Value } from "@sinclair/typebox/value";
 import { type AnyAhciDevice, ahciPorts, isAhci } from "../../api-schema/ahci.js";
-import { type DiskSource, type VmDefinition, VmError, VmUuid } from "../../api-schema/index.js";
+import {
+  type DiskSource,
+  type PciDevice,
+  type VmDefinition,
+  VmError,
+  VmUuid,
+} from "../../api-schema/index.js";
 
 /** Throws REQUEST_INVALID naming the field. */
 export function checkDefinition(definition: VmDefinition): void {
@@ -37,6 +43,12 @@ function ahciPaths(field: string, device: AnyAhciDevice): [string, string | unde
   });
 }
 
+function networkPaths(field: string, device: PciDevice): [string, string | undefined][] {
+  if (device.type === "virtio-sock") return [[`${field}.socket`, device.socket]];
+  if (device.type !== "virtio-net" || device.backend?.kind !== "stream") return [];
+  return [[`${field}.backend.socket`, device.backend.socket]];
+}
+
 function hostPaths({ boot, serial, devices }: VmDefinition): [field: string, path: string][] {
   const all: [string, string | undefined][] = [
     ["boot.kernel", boot.kernel],
@@ -44,6 +56,7 @@ function hostPaths({ boot, serial, devices }: VmDefinition): [field: string, pat
     ["serial.com2.path", serial.com2.path],
   ];
   for (const [index, device] of devices.entries()) {
+    all.push(...networkPaths(`devices.${index}`, device));
     if (device.type === "virtio-blk") all.push(...diskPaths(`devices.${index}`, device));
     else if (isAhci(device)) all.push(...ahciPaths(`devices.${index}`, device));
     else if ("serial" in device) all.push([`devices.${index}.serial.path`, device.serial?.path]);

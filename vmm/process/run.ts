@@ -49,7 +49,13 @@ export async function runProcess(folder: string, host: ProcessHost): Promise<num
   statusFile.write(vm.status);
   const { nonce } = launch;
   const console = built.serial.console;
-  const server = new RpcServer(socket, { vm, console, nonce, version: host.version });
+  const server = new RpcServer(socket, {
+    vm,
+    console,
+    networks: built.networks,
+    nonce,
+    version: host.version,
+  });
   await server.listen();
   const ignore = handleSignals(vm);
   // A start that fails ends the VM, which status.json and every client are told.

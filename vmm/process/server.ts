@@ -12,6 +12,7 @@ import {
 } from "../../api-schema/vm-rpc.js";
 import type { ConsoleBackend } from "../../devices/serial/console.js";
 import type { VirtualMachine } from "../machine.js";
+import type { Networks } from "../networks.js";
 import { Connection } from "./connection.js";
 import { ConsoleFollower } from "./follower.js";
 
@@ -20,6 +21,7 @@ const MAX_CLIENTS = 64;
 export interface Served {
   readonly vm: VirtualMachine;
   readonly console: ConsoleBackend | undefined;
+  readonly networks: Networks;
   readonly nonce: string;
   readonly version: string;
 }
@@ -129,7 +131,7 @@ const readLog = (
   };
 };
 
-function handlersFor({ vm, console, nonce, version }: Served): Handlers {
+function handlersFor({ vm, console, networks, nonce, version }: Served): Handlers {
   const { name, uuid } = vm.definition;
   return {
     hello({ protocol }, { connection }) {
@@ -165,6 +167,10 @@ function handlersFor({ vm, console, nonce, version }: Served): Handlers {
     changeMedium: async ({ device, ...change }) => ({
       drives: await vm.changeMedium(device, change),
     }),
+    networks: () => ({ networks: networks.views() }),
+    setLink: ({ slot, up }) => networks.setLink(slot, up),
+    startCapture: ({ slot, ...request }) => networks.startCapture(slot, request),
+    stopCapture: ({ slot }) => networks.stopCapture(slot),
     saveState: async ({ directory }) => ({ bytes: await vm.saveState(directory) }),
   };
 }
