@@ -60,6 +60,10 @@ const SPECS = {
   FILE_EXISTS: { http: 409, text: "%s exists" },
   FILE_COPY_FAILED: { http: 507, text: "%s cannot be copied to %s: %s" },
   VM_PROCESS_GONE: { http: 502, text: "the process of VM %s is gone: %s" },
+  VM_PROCESS_OLD: {
+    http: 409,
+    text: "the process of VM %s is of an older release, which has no %s: start the VM anew for it",
+  },
   VM_PROCESS_SILENT: { http: 504, text: "the process of VM %s did not answer %s within %s s" },
   FOLDER_UNSAFE: { http: 422, text: "%s: %s" },
   VM_START_FAILED: { http: 502, text: "VM %s did not start: %s" },

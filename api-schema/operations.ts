@@ -122,6 +122,7 @@ export interface OperationSpec {
 const processErrors = [
   "VM_BUSY",
   "VM_PROCESS_GONE",
+  "VM_PROCESS_OLD",
   "VM_PROCESS_SILENT",
 ] as const satisfies readonly ErrorCode[];
 

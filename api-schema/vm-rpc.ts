@@ -7,7 +7,14 @@ import { DriveList, DriveName, MediumChange } from "./media.js";
 import { CaptureRequest, NetworkView } from "./network.js";
 import { closed, count, literals, PciSlot } from "./shape.js";
 
-export const VM_PROTOCOL = 1;
+/**
+ * 1: the first release. 2: the process answers a client of either protocol in its own; statistics
+ * of devices; the nonce among its arguments. What is new in a protocol is optional in its answers,
+ * so that a process of the release before can be governed until its VM ends.
+ */
+export const VM_PROTOCOL = 2;
+/** The oldest that is still understood: of the release before this one. */
+export const MIN_VM_PROTOCOL = 1;
 export const MAX_LINE = 1024 * 1024;
 /** sockaddr_un holds 104 bytes on macOS (108 on Linux) with the final NUL. */
 export const MAX_SOCKET_PATH = 103;
@@ -101,7 +108,7 @@ const Statistics = closed({
 const method = <P extends TObject, R extends TSchema>(params: P, result: R) => ({ params, result });
 
 export const vmMethods = {
-  /** Says who answers; a client sends its protocol and is refused if it is another. */
+  /** Says who answers; a client sends its protocol and is refused if that is not understood. */
   hello: method(closed({ protocol: count }), Hello),
   state: method(none, StateAnswer),
   /** From created or paused-after-restore. */

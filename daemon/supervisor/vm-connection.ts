@@ -5,6 +5,7 @@ import {
   asVmError,
   isErrorCode,
   MAX_LINE,
+  MIN_VM_PROTOCOL,
   parse,
   VM_PROTOCOL,
   VmError,
@@ -44,6 +45,7 @@ export class VmConnection {
   readonly #name: string;
   readonly #listener: VmListener;
   readonly #waiting = new Map<number, Waiting>();
+  #protocol: number = VM_PROTOCOL;
   #nextId = 1;
   #buffer = "";
   #isClosed = false;
@@ -74,8 +76,16 @@ export class VmConnection {
     return new VmConnection(socket, name, listener);
   }
 
-  hello(): Promise<VmResult<"hello">> {
-    return this.call("hello", { protocol: VM_PROTOCOL }, HELLO_TIMEOUT_MS);
+  /** In the newest protocol that both understand. */
+  async hello(): Promise<VmResult<"hello">> {
+    try {
+      return await this.#greet(VM_PROTOCOL);
+    } catch (error) {
+      const spoken = error instanceof VmError && error.code === "PROTOCOL_MISMATCH";
+      const theirs = spoken ? Number(error.details[0]) : Number.NaN;
+      if (!(theirs >= MIN_VM_PROTOCOL && theirs < VM_PROTOCOL)) throw error;
+      return this.#greet(theirs);
+    }
   }
 
   call<M extends VmMethod>(
@@ -98,6 +108,12 @@ export class VmConnection {
 
   close(): void {
     this.#socket.destroy();
+  }
+
+  async #greet(protocol: number): Promise<VmResult<"hello">> {
+    const answer = await this.call("hello", { protocol }, HELLO_TIMEOUT_MS);
+    this.#protocol = protocol;
+    return answer;
   }
 
   #receive(text: string): void {
@@ -127,11 +143,17 @@ export class VmConnection {
     this.#waiting.delete(id);
     clearTimeout(waiting.timer);
     try {
-      if (error !== undefined) throw errorOf(error);
+      if (error !== undefined) throw this.#explained(errorOf(error), waiting.method);
       waiting.resolve(parse(vmMethods[waiting.method].result, result) as never);
     } catch (failure) {
       waiting.reject(asVmError(failure));
     }
+  }
+
+  /** A process of an older release lacks what came later. */
+  #explained(error: VmError, method: VmMethod): VmError {
+    const older = this.#protocol < VM_PROTOCOL && error.code === "METHOD_NOT_FOUND";
+    return older ? new VmError("VM_PROCESS_OLD", [this.#name, method]) : error;
   }
 
   #failAll(error: Error): void {

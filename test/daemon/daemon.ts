@@ -47,6 +47,14 @@ export class TestDaemon {
     return daemon;
   }
 
+  /** As start(), with the daemon of another checkout; launch() then starts this one's. */
+  static async startOther(root: string): Promise<TestDaemon> {
+    const daemon = new TestDaemon(temporaryFolder(), []);
+    for (const name of Object.keys(guests)) daemon.guestFile(name as Guest);
+    await daemon.launch(root);
+    return daemon;
+  }
+
   get socket(): string {
     return join(this.folder, "run", "xhyved.sock");
   }
@@ -69,8 +77,9 @@ export class TestDaemon {
     return path;
   }
 
-  async launch(): Promise<void> {
-    const child = spawnDaemon(this.folder, this.#args);
+  /** `root`: the checkout whose daemon is started, where it is not this one. */
+  async launch(root = projectRoot): Promise<void> {
+    const child = spawnDaemon(this.folder, this.#args, root);
     this.#process = child;
     const hear = (data: Buffer): void => {
       this.#output += data.toString();
@@ -183,9 +192,13 @@ export class TestDaemon {
 
 export const temporaryFolder = (): string => mkdtempSync(join(tmpdir(), "xh-"));
 
-export function spawnDaemon(folder: string, args: readonly string[] = []): ChildProcess {
+export function spawnDaemon(
+  folder: string,
+  args: readonly string[] = [],
+  root = projectRoot,
+): ChildProcess {
   const folders = ["--state-dir", join(folder, "state"), "--runtime-dir", join(folder, "run")];
-  const program = join(projectRoot, "bin", "xhyved");
+  const program = join(root, "bin", "xhyved");
   return spawn(process.execPath, [program, ...folders, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -110,7 +110,7 @@ describe("a VM process", () => {
       name: "test",
       uuid: UUID,
     });
-    const other = await client.call("hello", { protocol: 2 });
+    const other = await client.call("hello", { protocol: 3 });
     expect(other.error?.data?.code).toBe("PROTOCOL_MISMATCH");
   });
 

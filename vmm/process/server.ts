@@ -5,6 +5,7 @@ import type { ConsoleLog } from "../../api-schema/console-log.js";
 import { reasonOf, VmError } from "../../api-schema/errors.js";
 import {
   MAX_SOCKET_PATH,
+  MIN_VM_PROTOCOL,
   VM_PROTOCOL,
   type VmMethod,
   type VmParams,
@@ -135,9 +136,10 @@ function handlersFor({ vm, console, networks, nonce, version }: Served): Handler
   const { name, uuid } = vm.definition;
   return {
     hello({ protocol }, { connection }) {
-      if (protocol !== VM_PROTOCOL) throw new VmError("PROTOCOL_MISMATCH", [VM_PROTOCOL, protocol]);
+      if (protocol < MIN_VM_PROTOCOL || protocol > VM_PROTOCOL)
+        throw new VmError("PROTOCOL_MISMATCH", [VM_PROTOCOL, protocol]);
       connection.greeted = true;
-      return { protocol: VM_PROTOCOL, version, pid: process.pid, nonce, name, uuid };
+      return { protocol, version, pid: process.pid, nonce, name, uuid };
     },
     state: () => ({
       status: vm.status,
