@@ -65,6 +65,7 @@ bool Cpu::set_cr0(std::uint64_t value) {
   constexpr std::uint64_t kReloads = kCr0Pg | kCr0Cd | kCr0Nw;
   if ((changed & kReloads) != 0 && pae_paging(value, cr4, next_efer) && !load_pdptes(*this, cr3))
     return false;
+  settle_fpu();  // it is never in the host while CR0 traps it
   cr0 = value;
   efer = next_efer;
   if ((changed & (kCr0Pg | kCr0Wp | kCr0Pe)) != 0) flush_tlb(false);

@@ -25,6 +25,7 @@
 #include "softcpu/opcode_row.h"
 #include "softcpu/system_state.h"
 #include "softcpu/tlb.h"
+#include "softcpu/translator/host_fpu.h"
 #include "softcpu/translator/state.h"
 #include "softcpu/translator/translator.h"
 
@@ -308,6 +309,15 @@ class Cpu final : public Vcpu {
     if (translated.flags_here) return;
     translated.flags_here = true;
     translated.flags_image = translator::image_of_rflags(flags.value());
+  }
+  // `fpu` becomes true again, wherever the x87 was (translator/host_fpu.h).
+  void settle_fpu() {
+    if (translated.fpu_here) [[unlikely]] translator::save_fpu(*this);
+  }
+  // What the loop does after an instruction that may have changed the mode.
+  void follow_mode() {
+    refresh();
+    gpr[kRip] &= rip_mask_;
   }
   // Another translator than XHYVED_SOFTCPU asks for. Not while run() runs.
   void choose_translator(const TranslatorOptions& options);

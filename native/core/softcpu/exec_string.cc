@@ -69,8 +69,30 @@ void copy(std::uint8_t* to, const std::uint8_t* from, std::uint64_t count) {
   }
 }
 
+// Items of both runs that are alike, from the first on; at most `count`.
+template <class T>
+std::uint64_t alike(const std::uint8_t* a, const std::uint8_t* b, std::uint64_t count) {
+  const std::uint64_t bytes = count * sizeof(T);
+  std::uint64_t n = 0;
+  while (n + 8 <= bytes && access::load<std::uint64_t>(a + n) == access::load<std::uint64_t>(b + n))
+    n += 8;
+  n -= n % sizeof(T);
+  while (n < bytes && access::load<T>(a + n) == access::load<T>(b + n)) n += sizeof(T);
+  return n / sizeof(T);
+}
+// Items up to the first that is `value` (or that is not), which is counted in.
+template <class T>
+std::uint64_t items_to(const std::uint8_t* at, T value, bool is, std::uint64_t count) {
+  std::uint64_t n = 0;
+  while (n < count)
+    if ((access::load<T>(at + n++ * sizeof(T)) == value) == is) break;
+  return n;
+}
+
+bool repeats_while_equal(const Insn& i) { return static_cast<Repeat>(i.repeat) == Repeat::kRepe; }
+
 // The operations. once(): one item, registers moved last; true when a repetition may go on.
-// bulk(): as many of `most` items as lie straight, or 0.
+// bulk(): as many of `most` items as lie straight, or 0. more(): after bulk(), as once().
 template <class T>
 struct Movs {
   static bool once(Cpu& cpu, const Insn& i) {
@@ -95,6 +117,7 @@ struct Movs {
     move(cpu, i, kRdi, bytes);
     return count;
   }
+  static bool more(const Cpu&, const Insn&) { return true; }
 };
 template <class T>
 struct Stos {
@@ -113,6 +136,7 @@ struct Stos {
     move(cpu, i, kRdi, count * sizeof(T));
     return count;
   }
+  static bool more(const Cpu&, const Insn&) { return true; }
 };
 template <class T>
 struct Lods {
@@ -123,22 +147,34 @@ struct Lods {
     return true;
   }
   static std::uint64_t bulk(Cpu&, const Insn&, std::uint64_t) { return 0; }
+  static bool more(const Cpu&, const Insn&) { return true; }
 };
-bool goes_on(const Cpu& cpu, const Insn& i) {
-  return cpu.flags.zf() == (static_cast<Repeat>(i.repeat) == Repeat::kRepe);
-}
+bool goes_on(const Cpu& cpu, const Insn& i) { return cpu.flags.zf() == repeats_while_equal(i); }
 template <class T>
 struct Scas {
+  static bool more(const Cpu& cpu, const Insn& i) { return goes_on(cpu, i); }
   static bool once(Cpu& cpu, const Insn& i) {
     const T value = cpu.read<T>(kEs, destination_at(cpu, i));
     cpu.flags.sub(cpu.reg<T>(kRax), value);
     move(cpu, i, kRdi, step<T>(cpu));
     return goes_on(cpu, i);
   }
-  static std::uint64_t bulk(Cpu&, const Insn&, std::uint64_t) { return 0; }
+  static std::uint64_t bulk(Cpu& cpu, const Insn& i, std::uint64_t most) {
+    const std::uint64_t at = destination_at(cpu, i);
+    const std::uint64_t count = std::min(most, straight(cpu, i, kEs, at, sizeof(T), false));
+    if (count == 0) return 0;
+    const std::uint8_t* const run = run_at(cpu, kEs, at, count * sizeof(T), AccessKind::kRead);
+    if (run == nullptr) return 0;
+    const T value = cpu.reg<T>(kRax);
+    const std::uint64_t done = items_to<T>(run, value, !repeats_while_equal(i), count);
+    cpu.flags.sub(value, access::load<T>(run + (done - 1) * sizeof(T)));
+    move(cpu, i, kRdi, done * sizeof(T));
+    return done;
+  }
 };
 template <class T>
 struct Cmps {
+  static bool more(const Cpu& cpu, const Insn& i) { return goes_on(cpu, i); }
   static bool once(Cpu& cpu, const Insn& i) {
     const T a = cpu.read<T>(i.segment, source_at(cpu, i));
     const T b = cpu.read<T>(kEs, destination_at(cpu, i));
@@ -147,7 +183,25 @@ struct Cmps {
     move(cpu, i, kRdi, step<T>(cpu));
     return goes_on(cpu, i);
   }
-  static std::uint64_t bulk(Cpu&, const Insn&, std::uint64_t) { return 0; }
+  static std::uint64_t bulk(Cpu& cpu, const Insn& i, std::uint64_t most) {
+    if (!repeats_while_equal(i)) return 0;
+    const std::uint64_t from = source_at(cpu, i), to = destination_at(cpu, i);
+    const std::uint64_t count = std::min({most, straight(cpu, i, i.segment, from, sizeof(T), false),
+                                          straight(cpu, i, kEs, to, sizeof(T), false)});
+    if (count == 0) return 0;
+    const std::uint64_t bytes = count * sizeof(T);
+    const std::uint8_t* const a = run_at(cpu, i.segment, from, bytes, AccessKind::kRead);
+    if (a == nullptr) return 0;
+    const std::uint8_t* const b = run_at(cpu, kEs, to, bytes, AccessKind::kRead);
+    if (b == nullptr) return 0;
+    // The last item is looked at once more, as flags come of one and the same reading.
+    const std::uint64_t done = std::min(alike<T>(a, b, count) + 1, count);
+    const std::uint64_t last = (done - 1) * sizeof(T);
+    cpu.flags.sub(access::load<T>(a + last), access::load<T>(b + last));
+    move(cpu, i, kRsi, done * sizeof(T));
+    move(cpu, i, kRdi, done * sizeof(T));
+    return done;
+  }
 };
 
 template <class Operation>
@@ -165,12 +219,13 @@ template <class Operation>
 bool chunk(Cpu& cpu, const Insn& i, std::uint64_t count) {
   const bool single = cpu.slow_mode();
   const bool bulky = !single && (cpu.system_flags & kDf) == 0;
-  if (bulky && try_bulk<Operation>(cpu, i, count)) return count != 0;
+  const auto in_bulk = [&] { return bulky && try_bulk<Operation>(cpu, i, count); };
+  if (in_bulk()) return count != 0 && Operation::more(cpu, i);
   for (unsigned n = 0; n < (single ? 1 : kItems); ++n) {
     const bool more = Operation::once(cpu, i);
     set_left(cpu, i, --count);
     if (count == 0 || !more) return false;
-    if (n == 0 && bulky && try_bulk<Operation>(cpu, i, count)) return count != 0;
+    if (n == 0 && in_bulk()) return count != 0 && Operation::more(cpu, i);
   }
   return true;
 }

@@ -10,6 +10,7 @@ using namespace softfloat;
 // clear a PC reports through FERR# and IRQ 13, which no system of today uses: nothing is reported.
 void Cpu::check_fpu(bool report_pending) {
   constexpr std::uint64_t kEmTs = 0xc, kNe = 0x20;
+  settle_fpu();
   if ((cr0 & kEmTs) != 0) raise(Vector::kNm);
   if (report_pending && (fpu.status & kX87Summary) != 0 && (cr0 & kNe) != 0) raise(Vector::kMf);
 }

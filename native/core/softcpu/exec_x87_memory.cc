@@ -188,6 +188,7 @@ void st_m64(Cpu& cpu, const Insn& insn) {
   });
 }
 void stp_m80(Cpu& cpu, const Insn& insn) {
+  x87_begin(cpu);
   const F80 raw = x87_of(cpu).st(0);
   store(
       cpu, insn, 10, true, kIndefinite80, [&](const Parts&, FloatStatus&) { return raw; },

@@ -207,6 +207,7 @@ void Cpu::finish_modify() {
 
 void Cpu::probe_write(unsigned segment, std::uint64_t offset, unsigned length) {
   const std::uint64_t at = linear(segment, offset, length, AccessKind::kWrite);
+  if (((at + length - 1) & kPageMask) == tlb.at(at).write_tag) return;
   before_store(pieces(segment, at, length, AccessKind::kWrite, Rights::kCpl));
 }
 

@@ -9,6 +9,7 @@ namespace hv::softcpu {
 namespace {
 
 constexpr std::uint64_t kNoPage = ~0ull;
+constexpr std::uint64_t kNoJumps = ~0ull - 1;  // the tag of no entry of the jump cache
 constexpr auto bit(Signal signal) { return static_cast<std::uint32_t>(signal); }
 // A start-up IPI means nothing to a CPU that runs (SDM Vol. 3, "MP Initialization Protocol").
 constexpr std::uint32_t kAlwaysLookedAt = ~(bit(Signal::kInterrupt) | bit(Signal::kSipi));
@@ -42,6 +43,7 @@ Exit Cpu::run() {
   if (landing == 0 && slow.accepted_interrupt != 0) take_accepted();
   const Exit exit = loop();
   retire_partial();
+  settle_fpu();
   memory.epochs().leave(index);
   return exit;
 }
@@ -96,8 +98,9 @@ void Cpu::refresh() {
   code_end_ = long64 ? ~0ull : std::uint64_t{segments[kCs].limit} + 1;
   fetch_mode_ = static_cast<std::uint64_t>(code_size()) | (cpl == 3 ? BlockCache::kUserMode : 0u);
   translated.poll_mask = kAlwaysLookedAt | (static_cast<std::uint32_t>(system_flags >> 9) & 1);
-  translated.jump_tag = blocks->tag(fetch_mode_);
   attention_ = slow_mode() || slow.interrupt_shadow || slow.activity != Activity::kRunning;
+  // In attention mode translated code finds no way on, and leaves.
+  translated.jump_tag = attention_ ? kNoJumps : blocks->tag(fetch_mode_);
 }
 
 inline Block* Cpu::next_block() {

@@ -15,6 +15,7 @@ inline void enter_sse(Cpu& cpu) {
     cpu.check_sse();
 }
 inline void enter_mmx(Cpu& cpu) {
+  cpu.settle_fpu();
   if ((cpu.cr0 & (kCr0Em | kCr0Ts)) != 0 || (cpu.fpu.status & kErrorSummary) != 0) [[unlikely]]
     cpu.check_mmx();
 }

@@ -128,6 +128,7 @@ void Switch::load_registers(const TaskImage& image) {
   if (wide_ && (cpu_.cr0 & kCr0Pg) != 0) {
     if (!cpu_.set_cr3(image.cr3)) raise_selector(cpu_, Vector::kTs, selector_ & 0xfffcu);
   }
+  cpu_.settle_fpu();
   cpu_.cr0 |= kCr0Ts;
   cpu_.dr7 &= ~0x55ull;  // local breakpoints
   std::uint64_t flags = image.eflags;

@@ -17,7 +17,8 @@ const Table& emitters() {
     for (const auto part :
          {BlockTranslator::alu_emitters(), BlockTranslator::move_emitters(),
           BlockTranslator::shift_emitters(), BlockTranslator::branch_emitters(),
-          BlockTranslator::simd_emitters()})
+          BlockTranslator::simd_emitters(), BlockTranslator::x87_emitters(),
+          BlockTranslator::system_emitters()})
       for (const auto& entry : part) table[static_cast<std::size_t>(entry.op)] = entry.emit;
     return table;
   }();
@@ -26,6 +27,17 @@ const Table& emitters() {
 
 // An instruction's longest code, twice over (hot and cold), and the block's frame.
 constexpr std::size_t kRoomPerInsn = 512, kRoomForFrame = 1024;
+
+// Of the system family, but for what says only where interrupts go or what a register is.
+bool may_move_pages(Op op) {
+  switch (op) {
+    case Op::kCli: case Op::kSwapgs: case Op::kPushf: case Op::kRdtsc: case Op::kRdtscp:
+    case Op::kMovRSreg: case Op::kMovRCr: case Op::kRdfsbase: case Op::kRdgsbase:
+    case Op::kWrfsbase: case Op::kWrgsbase: case Op::kRdmsr: case Op::kCpuid:
+      return false;
+    default: return family(op) == Family::kSystem;
+  }
+}
 
 }  // namespace
 
@@ -47,7 +59,7 @@ bool ignores_flags(const Insn& insn) {
 bool BlockTranslator::run() {
   if (out_.room() < block_.count * kRoomPerInsn + kRoomForFrame) return false;
   for (unsigned i = 0; i < block_.count; ++i)
-    has_system_ |= family(block_.insns[i].op) == Family::kSystem;
+    has_system_ |= may_move_pages(block_.insns[i].op);
   rip_ = to_.rip;
   emit_entry();
   for (index_ = 0; index_ < block_.count; ++index_) emit_instruction(block_.insns[index_]);
@@ -110,13 +122,15 @@ const Site* BlockTranslator::site() {
 void BlockTranslator::call_handler(const Insn& insn) {
   save_flags();
   out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(site()));
-  const bool plain = ignores_flags(insn);
-  Assembler::bind(out_.call(), plain ? shared_.stubs.handler : shared_.stubs.handler_with_flags);
+  const Stubs& stubs = shared_.stubs;
+  const bool for_mode = last() && block_.changes_mode;
+  Assembler::bind(out_.call(), for_mode              ? stubs.handler_for_mode
+                               : ignores_flags(insn) ? stubs.handler
+                                                     : stubs.handler_with_flags);
   flags_lost();
   if (family(insn.op) == Family::kSystem || insn.op == Op::kLdmxcsr) xmm_here_ = 0;
   if (!last()) return;
   ended_ = true;
-  if (block_.changes_mode) return leave(kLeftForMode);
   out_.mov(k64, kAddress, in_cpu(&cpu_.gpr[kRip]));
   look_up();
 }
@@ -155,6 +169,7 @@ void BlockTranslator::emit_cold_handler(const Cold& cold) {
                   cold.with_flags ? shared_.stubs.handler_with_flags : shared_.stubs.handler);
   if (cold.uncount != 0)
     out_.alu_imm(Alu::kSub, k64, in_cpu(&cpu_.count.instructions), cold.uncount);
+  if (cold.may_change_mode) return leave(kLeftForMode);
   if (cold.leaves) {
     Assembler::bind(out_.jmp(), shared_.stubs.leave_at_rip);
     return;
@@ -211,6 +226,18 @@ void BlockTranslator::set_guest(unsigned number, Size size, Host value) {
   if (size != k32) return out_.mov(size, guest(number), value);
   out_.mov(k32, kScratch, Rm::reg(value));
   out_.mov(k64, guest(number), kScratch);
+}
+
+Rm BlockTranslator::high_to_memory(unsigned number) {
+  const unsigned whole = number - kAh;  // RAX, RCX, RDX, RBX, in this order
+  Rm at = in_cpu(&cpu_.gpr[whole]);
+  out_.mov(k64, at, kHome[whole]);
+  at.disp += 1;
+  return at;
+}
+void BlockTranslator::high_from_memory(unsigned number) {
+  const unsigned whole = number - kAh;
+  out_.mov(k64, kHome[whole], in_cpu(&cpu_.gpr[whole]));
 }
 
 // ---- memory -------------------------------------------------------------------------------------

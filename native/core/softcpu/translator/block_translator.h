@@ -38,6 +38,7 @@ class BlockTranslator {
     const Site* site = nullptr;
     bool with_flags = false;     // the handler's operation knows of flags
     bool leaves = false;         // the handler has set RIP: nothing to resume
+    bool may_change_mode = false;  // … and the mode
     bool reload_flags = false;   // the hot path has the flags in the host
     std::uint8_t needs = 0;      // kLoadXmm: what must be there then
     std::uint32_t uncount = 0;  // instructions behind it that do not run
@@ -64,6 +65,8 @@ class BlockTranslator {
   static std::span<const Entry> shift_emitters();
   static std::span<const Entry> branch_emitters();
   static std::span<const Entry> simd_emitters();
+  static std::span<const Entry> x87_emitters();
+  static std::span<const Entry> system_emitters();
 
  private:
   // ---- the frame (block_translator.cc)
@@ -106,6 +109,11 @@ class BlockTranslator {
   // Byte registers above 15 are AH to BH.
   static bool high_byte(Size size, unsigned number) { return size == k8 && number >= 16; }
 
+  // AH to BH as bytes of the Cpu's own copy of their register, where encodings with REX reach them;
+  // and the register back from there. Both keep the flags.
+  Rm high_to_memory(unsigned number);
+  void high_from_memory(unsigned number);
+
   // ---- guest memory: leaves the host address in kAddress. Saves the flags, and loses them.
   void effective_address(const Insn& insn);
   void access(const Insn& insn, unsigned bytes, Access kind);
@@ -131,6 +139,7 @@ class BlockTranslator {
   bool not_neg(const Insn& insn);
   bool inc_dec(const Insn& insn);
   bool multiply(const Insn& insn);
+  void check_quotient(const Insn& insn);
   bool divide(const Insn& insn);
   bool imul_rm(const Insn& insn);
   bool imul_rmi(const Insn& insn);
@@ -192,6 +201,21 @@ class BlockTranslator {
   void sse_two(const Insn& insn, const Row& row);
   void access_xmm(const Insn& insn, unsigned bytes, bool aligned, Access kind);
   Rm xmm_operand(const Insn& insn, const Row& row);
+  // The x87 is in the host's registers, or the handler runs instead.
+  void need_fpu();
+  void x87_operation(const Insn& insn, Rm operand);
+  void note_x87(const Insn& insn);
+  bool x87_register(const Insn& insn);
+  bool x87_memory(const Insn& insn);
+  bool x87_to_flags(const Insn& insn);
+  bool x87_by_flags(const Insn& insn);
+  bool x87_status(const Insn& insn);
+  bool x87_store_control(const Insn& insn);
+  bool x87_load_control(const Insn& insn);
+  void need_cpl0();  // or the handler
+  bool cli(const Insn& insn);
+  bool swapgs(const Insn& insn);
+  bool pushf(const Insn& insn);
   void push_prepare();  // the address of the word to push, checked for writing
   void push_value(Rm from, Host spare);
   // The r/m operand as a host operand; memory is accessed.
@@ -213,6 +237,9 @@ class BlockTranslator {
   std::vector<Cold>& cold_;
   std::size_t first_cold_ = 0;  // of this instruction
 };
+
+// Whether an x87 operation has an emitter, and is so worth bringing the x87 for.
+bool wants_fpu(const Insn& insn);
 
 // Whether the handler of this operation neither reads nor writes arithmetic flags.
 bool ignores_flags(const Insn& insn);

@@ -55,13 +55,16 @@ bool BlockTranslator::alu_rm(const Insn& i) {
 bool BlockTranslator::alu_mi(const Insn& i) {
   const Alu kind = group_1(i);
   const Size size = size_of(i);
-  if (i.memory == 0 && high_byte(size, i.rm)) return false;
   const bool writes = kind != Alu::kCmp;
   if (i.memory != 0) {
     access(i, 1u << size, writes ? Access::kWrite : Access::kRead);
     if (reads_carry(kind)) flags_to_host();
     if (i.lock != 0) out_.lock();
     out_.alu_imm(kind, size, memory(), i.imm);
+  } else if (high_byte(size, i.rm)) {
+    if (reads_carry(kind)) flags_to_host();
+    out_.alu_imm(kind, size, high_to_memory(i.rm), i.imm);
+    if (writes) high_from_memory(i.rm);
   } else {
     if (reads_carry(kind)) flags_to_host();
     const Host to = value_of(i.rm, kScratch);
@@ -83,8 +86,8 @@ bool BlockTranslator::test_mr(const Insn& i) {
 
 bool BlockTranslator::test_mi(const Insn& i) {
   const Size size = size_of(i);
-  if (i.memory == 0 && high_byte(size, i.rm)) return false;
-  out_.test_imm(size, operand(i, size), i.imm);
+  const bool high = i.memory == 0 && high_byte(size, i.rm);
+  out_.test_imm(size, high ? high_to_memory(i.rm) : operand(i, size), i.imm);
   flags_written();
   return true;
 }
@@ -144,7 +147,27 @@ bool BlockTranslator::multiply(const Insn& i) {
   return true;
 }
 
-// DIV alone: where the quotient does not fit (#DE) the handler says so.
+// Where the quotient may not fit (#DE) the handler says so: DIV needs RDX below the divisor; IDIV is
+// done here where RDX only extends RAX's sign and the divisor is neither 0 nor -1.
+void BlockTranslator::check_quotient(const Insn& i) {
+  const Size size = size_of(i);
+  Cold overflow{Cold::Kind::kHandler};
+  if (i.op == Op::kDiv) {
+    out_.alu(Alu::kCmp, size, kHome[kRdx], Rm::reg(kScratch2));
+    overflow.add(out_.jcc(kNb));
+  } else {
+    out_.lea(size, kScratch, Rm::at(kScratch2, 1));
+    out_.alu_imm(Alu::kCmp, size, Rm::reg(kScratch), 1);
+    overflow.add(out_.jcc(kBe));
+    out_.mov(size, kScratch, Rm::reg(kHome[kRax]));
+    out_.shift_imm(Shift::kSar, size, Rm::reg(kScratch), static_cast<std::uint8_t>((8u << size) - 1));
+    out_.alu(Alu::kCmp, size, kScratch, Rm::reg(kHome[kRdx]));
+    overflow.add(out_.jcc(kNz));
+  }
+  overflow.site = site();
+  add_cold(overflow);
+}
+
 bool BlockTranslator::divide(const Insn& i) {
   const Size size = size_of(i);
   if (size < k32) return false;
@@ -156,13 +179,9 @@ bool BlockTranslator::divide(const Insn& i) {
   } else {
     out_.mov(size, kScratch2, guest(i.rm));
   }
-  out_.alu(Alu::kCmp, size, kHome[kRdx], Rm::reg(kScratch2));
-  Cold overflow{Cold::Kind::kHandler};
-  overflow.add(out_.jcc(kNb));
-  overflow.site = site();
-  add_cold(overflow);
+  check_quotient(i);
   out_.mov(size, kScratch, Rm::reg(kHome[kRax]));
-  out_.unary(Unary::kDiv, size, Rm::reg(kScratch2));
+  out_.unary(i.op == Op::kDiv ? Unary::kDiv : Unary::kIdiv, size, Rm::reg(kScratch2));
   out_.mov(size, kHome[kRax], Rm::reg(kScratch));
   return true;
 }
@@ -217,6 +236,7 @@ std::span<const BlockTranslator::Entry> BlockTranslator::alu_emitters() {
       {Op::kInc, &B::inc_dec}, {Op::kDec, &B::inc_dec},
       {Op::kIncR, &B::inc_dec}, {Op::kDecR, &B::inc_dec},
       {Op::kMul, &B::multiply}, {Op::kImulA, &B::multiply}, {Op::kDiv, &B::divide},
+      {Op::kIdiv, &B::divide},
       {Op::kImulRm, &B::imul_rm}, {Op::kImulRmi, &B::imul_rmi},
       {Op::kCbw, &B::widen}, {Op::kCwd, &B::sign_to_rdx},
   };

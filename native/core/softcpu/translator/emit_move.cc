@@ -28,8 +28,9 @@ bool BlockTranslator::mov_mr(const Insn& i) {
 
 bool BlockTranslator::mov_rm(const Insn& i) {
   const Size size = size_of(i);
-  if (high_byte(size, i.reg) || (i.memory == 0 && high_byte(size, i.rm))) return false;
-  const Rm source = operand(i, size);
+  if (high_byte(size, i.reg)) return false;
+  const bool high = i.memory == 0 && high_byte(size, i.rm);
+  const Rm source = high ? high_to_memory(i.rm) : operand(i, size);
   if (pinned(i.reg)) {
     out_.mov(size, kHome[i.reg], source);
   } else {
@@ -73,8 +74,8 @@ bool BlockTranslator::extend(const Insn& i) {
   if (i.op == Op::kMovsxd && size != k64) return false;
   const Size from = from_byte ? k8 : i.op == Op::kMovsxd ? k32 : k16;
   // The decoder names byte registers by the width of the argument: Eb is above 15 for AH to BH.
-  if (i.memory == 0 && high_byte(from, i.rm)) return false;
-  const Rm source = operand(i, from);
+  const bool high = i.memory == 0 && high_byte(from, i.rm);
+  const Rm source = high ? high_to_memory(i.rm) : operand(i, from);
   const bool is_signed = i.op != Op::kMovzx8 && i.op != Op::kMovzx16;
   const Host to = pinned(i.reg) ? kHome[i.reg] : kScratch2;
   if (is_signed)
@@ -162,10 +163,21 @@ bool BlockTranslator::push_r(const Insn& i) {
   return true;
 }
 
+// What is read from memory waits in the Cpu while the stack's address is checked; where that misses,
+// the handler reads it once more.
 bool BlockTranslator::push_m(const Insn& i) {
-  if (i.size != k64 || i.memory != 0) return false;
-  push_prepare();
-  out_.mov(k64, memory(), value_of(i.rm, kScratch2));
+  if (i.size != k64) return false;
+  if (i.memory != 0) {
+    access(i, 8, Access::kRead);
+    out_.mov(k64, kScratch2, memory());
+    out_.mov(k64, in_cpu(&cpu_.translated.pushed), kScratch2);
+    push_prepare();
+    out_.mov(k64, kScratch2, in_cpu(&cpu_.translated.pushed));
+    out_.mov(k64, memory(), kScratch2);
+  } else {
+    push_prepare();
+    out_.mov(k64, memory(), value_of(i.rm, kScratch2));
+  }
   out_.lea(k64, kHome[kRsp], Rm::at(kHome[kRsp], -8));
   return true;
 }

@@ -20,11 +20,13 @@ struct State {
   // and Cpu::flags is stale then.
   std::uint64_t flags_image = 0;
   const Site* site = nullptr;  // set: translated code runs, and this instruction may fault
+  std::uint64_t pushed = 0;    // on its way from memory to the stack
   std::uint64_t jump_tag = 0;  // see BlockCache::tag()
   const void* pending = nullptr;  // the word of signals
   std::uint32_t poll_mask = 0;    // which of them matter now
   std::uint32_t host_mxcsr = 0x1f80;  // what compiled code runs under
   bool flags_here = false;
+  bool fpu_here = false;  // the x87 is in the host's (host_fpu.h)
   // XMM registers and MXCSR, of which the Cpu's copies are stale then. Never while C++ runs.
   std::uint8_t xmm_here = 0;  // kXmmHere, kFloatHere
 };

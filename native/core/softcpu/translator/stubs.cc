@@ -1,6 +1,8 @@
 #include "softcpu/translator/stubs.h"
 
 #include "softcpu/cpu.h"
+#include "softcpu/opcodes.h"
+#include "softcpu/translator/block_translator.h"
 #include "softcpu/translator/host.h"
 
 #if HV_TRANSLATOR
@@ -20,8 +22,16 @@ void run_site(Cpu& cpu) {
   site.insn->run(cpu, *site.insn);
 }
 void run_site_with_flags(Cpu& cpu) {
+  const Insn& insn = *cpu.translated.site->insn;
   cpu.settle_flags();
   run_site(cpu);
+  if (family(insn.op) == Family::kX87 && wants_fpu(insn)) load_fpu(cpu);
+  cpu.take_flags_along();
+}
+void run_site_for_mode(Cpu& cpu) {
+  cpu.settle_flags();
+  run_site(cpu);
+  cpu.follow_mode();
   cpu.take_flags_along();
 }
 
@@ -144,6 +154,9 @@ void Stubs::build(CodeCache& cache, Cpu& cpu) {
   out.align(16);
   handler_with_flags = out.here();
   builder.handler(run_site_with_flags, load_xmm);
+  out.align(16);
+  handler_for_mode = out.here();
+  builder.handler(run_site_for_mode, load_xmm);
   out.align(64);
   cache.take(out.here());
 }

@@ -41,6 +41,8 @@ struct Stubs {
   // that read or write the arithmetic flags.
   std::uint8_t* handler = nullptr;
   std::uint8_t* handler_with_flags = nullptr;
+  // … that may change the mode; the run loop's variables follow.
+  std::uint8_t* handler_for_mode = nullptr;
   // Called: brings the XMM registers and MXCSR, if SSE may be used; State::xmm_here tells. Spoils
   // RAX and the flags.
   std::uint8_t* load_xmm = nullptr;
