@@ -41,7 +41,7 @@ export const CreateVm = Type.Object(
   { additionalProperties: false, $id: "CreateVm" },
 );
 
-/** Top-level fields to replace; null takes a field back to its default. */
+/** A merge patch (RFC 7396): what is given is merged; null takes a field back to its default. */
 export const ChangeVm = Type.Record(Type.String({ maxLength: 64 }), Type.Unknown(), {
   $id: "ChangeVm",
 });
@@ -89,7 +89,51 @@ export const VmView = closed(
   { $id: "Vm" },
 );
 
-export const VmList = closed({ vms: Type.Array(VmView) }, { $id: "VmList" });
+export const VmList = closed(
+  {
+    vms: Type.Array(VmView),
+    /** Where there are more: the `cursor` that goes on. */
+    next: Type.Optional(Type.String()),
+  },
+  { $id: "VmList" },
+);
+
+const label = "[a-z0-9][a-z0-9._/-]{0,62}(=[^,\u0000]{0,256})?";
+
+/** Which VMs, in the order of their names. */
+export const VmListQuery = closed({
+  name: Type.Optional(
+    Type.String({
+      pattern: "^[A-Za-z0-9._*-]{1,63}$",
+      description: "a name, in which * stands for any characters",
+    }),
+  ),
+  state: Type.Optional(
+    Type.String({
+      pattern: `^(${vmPowers.join("|")})(,(${vmPowers.join("|")}))*$`,
+      description: `states with commas between, of ${vmPowers.join(", ")}`,
+    }),
+  ),
+  labels: Type.Optional(
+    Type.String({
+      maxLength: 4096,
+      pattern: `^${label}(,${label})*$`,
+      description:
+        "labels with commas between, all of which it has: KEY=VALUE, or KEY with any value",
+    }),
+  ),
+  limit: Type.Integer({ minimum: 1, maximum: 1000, default: 1000 }),
+  cursor: Type.Optional(
+    Type.String({ pattern: "^[A-Za-z0-9_-]{1,128}$", description: "`next` of the page before" }),
+  ),
+});
+
+/** A look at a VM, which may wait for it to change from what the client has seen. */
+export const VmQuery = closed({
+  generation: Type.Optional(count),
+  statusGeneration: Type.Optional(count),
+  timeout: Type.Integer({ minimum: 0, maximum: 3600, default: 60 }),
+});
 
 export const VmPath = closed({ vm: Type.String({ minLength: 1, maxLength: 63 }) });
 export const VcpuPath = closed({ ...VmPath.properties, vcpu: Type.Integer({ minimum: 0 }) });
@@ -225,6 +269,8 @@ export type Verb = (typeof verbs)[number];
 
 export type CreateVm = Static<typeof CreateVm>;
 export type ChangeVm = Static<typeof ChangeVm>;
+export type VmListQuery = Static<typeof VmListQuery>;
+export type VmList = Static<typeof VmList>;
 export type VmView = Static<typeof VmView>;
 export type VmStatusView = Static<typeof VmStatusView>;
 export type VmPower = Static<typeof VmPower>;

@@ -1,5 +1,6 @@
 // What stands behind a disk, the same for every device that has one (virtio-blk, AHCI).
 import { type Static, Type } from "@sinclair/typebox";
+import { HOST_PATH } from "./host-paths.js";
 import { closed, literals } from "./shape.js";
 
 /** A host path: absolute or not is for who reads it; never with a NUL. */
@@ -8,6 +9,7 @@ export const HostPath = Type.String({
   maxLength: 4095,
   pattern: "^[^\\u0000]+$",
   description: "a path of 1 to 4095 characters without a NUL",
+  [HOST_PATH]: true,
 });
 
 export const SectorSize = Type.Integer({ minimum: 512, maximum: 65536 });

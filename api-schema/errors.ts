@@ -35,6 +35,7 @@ const SPECS = {
   TOKEN_NOT_FOUND: { http: 404, text: "there is no token %s" },
   TOKEN_EXISTS: { http: 409, text: "a token named %s exists" },
   ROUTE_NOT_FOUND: { http: 404, text: "there is no %s %s" },
+  METHOD_NOT_ALLOWED: { http: 405, text: "%s does not take %s, only %s" },
   METHOD_NOT_FOUND: { http: 404, text: "there is no method %s" },
   NOT_BUILT_YET: { http: 501, text: "not built yet: %s" },
   PROTOCOL_MISMATCH: { http: 409, text: "protocol %s is spoken here, not %s" },
@@ -214,14 +215,21 @@ export const placeOf = ({ in: what, pointer }: FieldProblem): string =>
 export class InvalidRequest extends VmError {
   readonly problems: readonly FieldProblem[];
 
-  constructor(problems: readonly FieldProblem[]) {
+  /** `by`: a problem with a code of its own, which is then that of the whole. */
+  constructor(
+    problems: readonly FieldProblem[],
+    by?: { readonly error?: VmError; readonly code?: ErrorCode },
+  ) {
     const [first] = problems;
     const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
-    super("REQUEST_INVALID", [
-      first === undefined ? "request" : placeOf(first),
-      `${first?.detail ?? "is not valid"}${more}`,
-    ]);
-    this.problems = problems;
+    const place = first === undefined ? "request" : placeOf(first);
+    if (by?.error === undefined)
+      super("REQUEST_INVALID", [place, `${first?.detail ?? "is not valid"}${more}`]);
+    else super(by.error.code, by.error.details);
+    this.problems = problems.map(({ in: what, pointer, detail, code }) => ({
+      ...{ in: what, pointer, detail },
+      ...(code === undefined ? {} : { code }),
+    }));
   }
 }
 

@@ -24,7 +24,9 @@ import {
   VcpuPath,
   VcpuRegisters,
   VmList,
+  VmListQuery,
   VmPath,
+  VmQuery,
   VmView,
   WaitQuery,
 } from "./daemon-api.js";
@@ -126,6 +128,9 @@ const processErrors = [
   "VM_PROCESS_SILENT",
 ] as const satisfies readonly ErrorCode[];
 
+/** Of files that a definition names. */
+const pathErrors = ["PATH_OUTSIDE", "PATH_LEADS_OUT"] as const satisfies readonly ErrorCode[];
+
 const vmJson = { kind: "json", status: 200, schema: VmView, etag: true } as const;
 
 const verb = <const A extends VmAction, B extends TSchema>(action: A, summary: string, body: B) =>
@@ -168,8 +173,9 @@ export const operations = {
   listVms: {
     http: "GET /v1/vms",
     tag: "vms",
-    summary: "List VMs",
+    summary: "List VMs, by name, state and labels, a page at a time",
     scope: "read",
+    query: VmListQuery,
     answer: { kind: "json", status: 200, schema: VmList },
   },
   createVm: {
@@ -179,15 +185,31 @@ export const operations = {
     scope: "admin",
     body: CreateVm,
     answer: { kind: "json", status: 201, schema: VmView, etag: true, location: "/v1/vms/{uuid}" },
-    errors: ["VM_EXISTS", "VM_UUID_EXISTS"],
+    errors: ["VM_EXISTS", "VM_UUID_EXISTS", ...pathErrors],
   },
   getVm: {
     http: "GET /v1/vms/{vm}",
     tag: "vms",
     summary: "Show a VM",
+    details:
+      "With `generation` or `statusGeneration` the answer waits until it is another, or the `timeout` is over.",
     scope: "read",
     path: VmPath,
+    query: VmQuery,
     answer: vmJson,
+  },
+  replaceVm: {
+    http: "PUT /v1/vms/{vm}",
+    tag: "vms",
+    summary: "Say what a VM should be: define it, or make it so",
+    details:
+      "The whole definition, and with `power` what it should be doing, which the daemon then sees to. The same again changes nothing.",
+    scope: "admin",
+    path: VmPath,
+    body: CreateVm,
+    answer: { ...vmJson, or: 201, location: "/v1/vms/{uuid}" },
+    conditional: true,
+    errors: ["VM_EXISTS", "VM_UUID_EXISTS", "VM_STATE_FORBIDS", ...pathErrors],
   },
   changeVm: {
     http: "PATCH /v1/vms/{vm}",
@@ -199,7 +221,7 @@ export const operations = {
     answer: vmJson,
     action: "change",
     conditional: true,
-    errors: ["VM_EXISTS"],
+    errors: ["VM_EXISTS", ...pathErrors],
   },
   deleteVm: {
     http: "DELETE /v1/vms/{vm}",
@@ -544,6 +566,8 @@ export function errorsOf(spec: OperationSpec): readonly ErrorCode[] {
     spec.path !== undefined && "vm" in spec.path.properties && "VM_NOT_FOUND",
     spec.action !== undefined && "VM_STATE_FORBIDS",
     spec.conditional === true && "VM_CHANGED",
+    takesKey(spec) && "IDEMPOTENCY_KEY_REUSED",
+    takesKey(spec) && "IDEMPOTENCY_KEY_BUSY",
     spec.answer.kind === "websocket" && "UPGRADE_REQUIRED",
     "INTERNAL",
   ];

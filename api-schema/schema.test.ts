@@ -1,5 +1,6 @@
 import Ajv from "ajv";
 import { describe, expect, it } from "vitest";
+import { HOST_PATH } from "./host-paths.js";
 import { errorSpecs, isErrorCode, LaunchFile, parse, VmDefinition, VmError } from "./index.js";
 
 const UUID = "01234567-89ab-cdef-0123-456789abcdef";
@@ -30,7 +31,9 @@ describe("a definition", () => {
   });
 
   it("is read alike by ajv with useDefaults", () => {
-    const validate = new Ajv.default({ useDefaults: true }).compile(VmDefinition);
+    const validate = new Ajv.default({ useDefaults: true, keywords: [HOST_PATH] }).compile(
+      VmDefinition,
+    );
     const given = structuredClone(minimal);
     expect(validate(given)).toBe(true);
     expect(given).toEqual(parse(VmDefinition, minimal));

@@ -68,7 +68,7 @@ describe("a definition", () => {
     [{ boot: { kind: "linux", kernel: "/k\0" } }, 400, "body.boot.kernel", "NUL"],
     [{ boot: { kind: "bios" } }, 400, "body.boot", ""],
     [{ boot: null }, 400, "body.boot", ""],
-    [{ devices: [{ slot: "0:0", type: "virtio-net" }] }, 400, "body.devices.0.type", "lpc"],
+    [{ devices: [{ slot: "0:0", type: "fax" }] }, 400, "body.devices.0.type", "lpc"],
     [{ serial: { com1: { backend: "tty" } } }, 400, "body.serial.com1.backend", "console"],
     [{ labels: { A: "b" } }, 400, "body.labels", ""],
   ])("is refused: %j", async (change, status, place, right) => {
@@ -133,7 +133,9 @@ describe("a request", () => {
   it.each([
     ["GET", "/nothing", 404],
     ["GET", "/v1", 404],
-    ["PUT", "/v1/vms/off", 404],
+    ["PUT", "/v1/vms", 405],
+    ["HEAD", "/v1/vms", 405],
+    ["OPTIONS", "/v1/vms/off", 405],
     ["GET", "/v1/vms/nobody", 404],
     ["POST", "/v1/vms/nobody/start", 404],
     ["DELETE", "/v1/vms/nobody", 404],

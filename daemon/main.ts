@@ -15,6 +15,7 @@ import { lockFolder, ownFolder } from "./lock.js";
 import { CLONE, cloneVm } from "./operations/clone.js";
 import { HOST_SHUTDOWN, hostShutdown } from "./operations/host-shutdown.js";
 import { Operations } from "./operations/operations.js";
+import { PathRules } from "./paths.js";
 import { Database } from "./registry/database.js";
 import { Tokens } from "./registry/tokens.js";
 import { parseSettings, type Settings, type TcpSettings, USAGE } from "./settings.js";
@@ -45,8 +46,9 @@ async function serve(settings: Settings): Promise<void> {
   const log = pino({ level: settings.logLevel });
   const db = new Database(stateDir);
   const events = new EventLog(db);
-  const folders = new VmFolders(stateDir, runtimeDir);
-  const supervisor = new Supervisor({ db, events, folders, log });
+  const paths = new PathRules(settings.paths);
+  const folders = new VmFolders(stateDir, runtimeDir, paths);
+  const supervisor = new Supervisor({ db, events, folders, log, paths });
   const operations = new Operations({ db, events, log });
   operations.define(HOST_SHUTDOWN, hostShutdown(supervisor));
   operations.define(CLONE, cloneVm(supervisor));
@@ -55,7 +57,7 @@ async function serve(settings: Settings): Promise<void> {
   operations.resume();
 
   const tokens = new Tokens(db);
-  const parts = { db, supervisor, folders, events, operations, tokens, log, version };
+  const parts = { db, paths, supervisor, folders, events, operations, tokens, log, version };
   const local = await buildServer(parts);
   const servers = [local];
   await listenOnSocket(local, settings.socket, settings.socketOptions);

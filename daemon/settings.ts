@@ -20,6 +20,8 @@ export interface Settings {
   /** Sockets and the folders of running VMs: survives the daemon, not a reboot. */
   readonly runtimeDir: string;
   readonly socket: string;
+  /** The folders that definitions may name files in; none: local clients may name any. */
+  readonly paths: readonly string[];
   readonly socketOptions: { readonly mode: number; readonly group: string | undefined };
   readonly tcp: TcpSettings | undefined;
   readonly logLevel: string;
@@ -40,6 +42,8 @@ Runs virtual machines and offers them over a local API.
   --token-file FILE   a file whose first line is a token that may do all
   --tls-cert FILE     the certificate (chain) in PEM, with --tls-key FILE: TCP speaks TLS only
   --host-name NAME    another name that clients know this host by; may be given again
+  --path DIR          a folder that the files of definitions must lie in; may be given again.
+                      Without it clients of the socket may name any file, others none
   --log-level LEVEL   trace, debug, info, warn, error or silent (info)
   -h, --help          this text
   -v, --version       the version
@@ -117,6 +121,7 @@ export function parseSettings(args: readonly string[]): Settings | "help" | "ver
       "runtime-dir": { type: "string" },
       socket: { type: "string" },
       listen: { type: "string" },
+      path: { type: "string", multiple: true, default: [] },
       "socket-mode": { type: "string", default: "0600" },
       "socket-group": { type: "string" },
       "token-file": { type: "string" },
@@ -136,6 +141,7 @@ export function parseSettings(args: readonly string[]): Settings | "help" | "ver
     stateDir: resolve(values["state-dir"] ?? defaultStateDir()),
     runtimeDir,
     socket: isAbsolute(socket) ? socket : resolve(socket),
+    paths: values.path.map((folder) => resolve(folder)),
     socketOptions: { mode: parseMode(values["socket-mode"]), group: values["socket-group"] },
     tcp: values.listen === undefined ? undefined : parseListen(values.listen, values),
     logLevel: values["log-level"] ?? "info",

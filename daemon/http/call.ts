@@ -11,11 +11,15 @@ import type {
   ResultOf,
   Scope,
 } from "../../api-schema/operations.js";
+import type { Attempt } from "./idempotency.js";
 
 /** Who asks. Whoever may open the Unix socket may do all; a token has a scope. */
 export type Principal =
   | { readonly kind: "socket"; readonly scope: Scope; readonly uid: number; readonly pid: number }
   | { readonly kind: "token"; readonly scope: Scope; readonly name: string };
+
+/** Over TCP: it may name only files in configured folders. */
+export const isRemote = ({ kind }: Principal): boolean => kind === "token";
 
 /** The generations that If-Match allows; undefined: any. */
 export type Precondition = number | undefined;
@@ -34,6 +38,8 @@ export interface Call<Id extends OperationId> extends CallContext {
   readonly body: BodyOf<Id>;
   /** The generation that the client has seen and means; check it with the change, not before. */
   readonly ifMatch: Precondition;
+  /** Of a request with an Idempotency-Key. */
+  readonly attempt?: Attempt;
 }
 
 /** An answer with a status of the row's choice, where it has two. */

@@ -1,6 +1,6 @@
 // The one way to an operation: rights, validation, handler, whichever way the request came.
 import { type TSchema, Type } from "@sinclair/typebox";
-import { type FieldProblem, InvalidRequest, VmError } from "../../api-schema/index.js";
+import { CreateVm, type FieldProblem, InvalidRequest, VmError } from "../../api-schema/index.js";
 import {
   IdempotencyKeyHeader,
   IfMatchHeader,
@@ -13,9 +13,11 @@ import {
   takesKey,
 } from "../../api-schema/operations.js";
 import { examine } from "../../api-schema/validate.js";
-import type { CallContext, Handlers, Precondition } from "./call.js";
+import type { PathRules } from "../paths.js";
+import { type CallContext, type Handlers, isRemote, type Precondition, Reply } from "./call.js";
 import { refuseDeep } from "./depth.js";
 import { fromText } from "./from-text.js";
+import type { Answer, Answers, Attempt } from "./idempotency.js";
 
 /** As it came: nothing of it is believed. */
 export interface Given {
@@ -33,15 +35,38 @@ export interface Dispatcher {
 
 type AnyHandler = (call: unknown) => unknown;
 
-export function makeDispatcher(handlers: Handlers): Dispatcher {
+export interface DispatchTools {
+  readonly answers: Answers;
+  readonly paths: PathRules;
+}
+
+export function makeDispatcher(handlers: Handlers, { answers, paths }: DispatchTools): Dispatcher {
   const handlerOf = (id: OperationId): AnyHandler => handlers[id] as AnyHandler;
   return {
     async call(id, given, context) {
       const spec = specOf(id);
       requireScope(spec.scope, context.principal.scope);
-      return handlerOf(id)({ ...validated(spec, given), ...context });
+      const valid = validated(spec, given);
+      const remote = isRemote(context.principal);
+      // Those of definitions are looked at with what was there before.
+      if (spec.body !== undefined && spec.body !== CreateVm)
+        paths.check(spec.body, valid.body, { remote });
+      const work = (attempt?: Attempt): unknown =>
+        handlerOf(id)({ ...valid, ...context, ...(attempt && { attempt }) });
+      const { idempotencyKey: key, ifMatch: _, ...sent } = given;
+      if (key === undefined || !takesKey(spec)) return work();
+      const request = { principal: context.principal, key, operation: id, given: sent };
+      const { status, body } = await answers.once(request, async (attempt) =>
+        answerOf(spec, await work(attempt)),
+      );
+      return new Reply(status, body);
     },
   };
+}
+
+function answerOf({ answer }: OperationSpec, outcome: unknown): Answer {
+  if (outcome instanceof Reply) return { status: outcome.status, body: outcome.body as unknown };
+  return { status: answer.status, body: outcome };
 }
 
 const rank = (scope: Scope): number => scopes.indexOf(scope);
@@ -51,8 +76,15 @@ function requireScope(needed: Scope | "none", has: Scope): void {
     throw new VmError("FORBIDDEN", [`this needs the scope ${needed}; the token has ${has}`]);
 }
 
+interface Valid {
+  readonly path: unknown;
+  readonly query: unknown;
+  readonly body: unknown;
+  readonly ifMatch: Precondition;
+}
+
 /** Throws InvalidRequest with all that is wrong, in every part. */
-function validated(spec: OperationSpec, given: Given): object {
+function validated(spec: OperationSpec, given: Given): Valid {
   refuseDeep(given.body, "body");
   const problems: FieldProblem[] = [];
   const part = (schema: TSchema | undefined, value: unknown, name: string): unknown => {

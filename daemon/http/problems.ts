@@ -11,6 +11,8 @@ import {
   type VmPower,
 } from "../../api-schema/index.js";
 
+import { methodAndPath, operationIds, specOf } from "../../api-schema/operations.js";
+
 /** Bytes; far above any definition. */
 export const BODY_LIMIT = 2 ** 20;
 const PROBLEM = "application/problem+json";
@@ -101,6 +103,21 @@ function connectionError({ code, message }: { code?: string; message: string }):
 /** Bytes of all headers together. */
 export const HEADER_LIMIT = 16 * 1024;
 
+/** Of a path that there is, the methods that it takes are told (RFC 9110 §15.5.6). */
+function noRoute({ method, url }: FastifyRequest, reply: FastifyReply): VmError {
+  const path = url.split("?")[0] ?? url;
+  const methods = operationIds
+    .map((id) => methodAndPath(specOf(id)))
+    .filter(([, template]) => patternOf(template).test(path))
+    .map(([one]) => one);
+  if (methods.length === 0) return new VmError("ROUTE_NOT_FOUND", [method, url.slice(0, 200)]);
+  void reply.header("allow", methods.join(", "));
+  return new VmError("METHOD_NOT_ALLOWED", [path.slice(0, 200), method, methods.join(", ")]);
+}
+
+const patternOf = (template: string): RegExp =>
+  new RegExp(`^${template.replaceAll(".", "\\.").replace(/\{[a-z]+\}/g, "[^/]+")}$`);
+
 export interface ProblemOptions {
   readonly stateOf: StateOf;
 }
@@ -116,7 +133,7 @@ export const problems = fp(
       sendProblem(known, request, reply, told ? stateOf(vm) : undefined);
     });
     app.setNotFoundHandler((request, reply) =>
-      sendProblem(new VmError("ROUTE_NOT_FOUND", [request.method, request.url]), request, reply),
+      sendProblem(noRoute(request, reply), request, reply),
     );
   },
   { name: "problems" },

@@ -10,6 +10,7 @@ import type { Logger } from "pino";
 import { reasonOf, VmError } from "../../api-schema/index.js";
 import type { EventLog } from "../events/event-log.js";
 import type { Operations } from "../operations/operations.js";
+import type { PathRules } from "../paths.js";
 import type { Database } from "../registry/database.js";
 import { type Tokens, tokenDigest } from "../registry/tokens.js";
 import type { Supervisor } from "../supervisor/supervisor.js";
@@ -18,6 +19,7 @@ import { socketAccess, type TcpAccess, tcpAccess } from "./access.js";
 import { type ConnectionLimits, Connections, TIMEOUTS } from "./connections.js";
 import { makeDispatcher } from "./dispatch.js";
 import { makeHandlers } from "./handlers/index.js";
+import { Answers } from "./idempotency.js";
 import {
   BODY_LIMIT,
   HEADER_LIMIT,
@@ -32,6 +34,7 @@ import { rpcRoutes } from "./rpc-routes.js";
 
 export interface ServerParts {
   readonly db: Database;
+  readonly paths: PathRules;
   readonly supervisor: Supervisor;
   readonly folders: VmFolders;
   readonly events: EventLog;
@@ -84,7 +87,8 @@ async function registerAll(
   await app.register(websocket, { options: { maxPayload: BODY_LIMIT } });
   if (tcp === undefined) await app.register(socketAccess);
   else await app.register(tcpAccess, tcp);
-  const dispatcher = makeDispatcher(makeHandlers(parts));
+  const answers = new Answers(parts.db);
+  const dispatcher = makeDispatcher(makeHandlers(parts), { answers, paths: parts.paths });
   await app.register(operationRoutes, { dispatcher });
   await app.register(rpcRoutes, { dispatcher, stateOf });
 }

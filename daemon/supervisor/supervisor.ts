@@ -5,10 +5,12 @@ import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Value } from "@sinclair/typebox/value";
 import type { Logger } from "pino";
+import { hostPathsIn } from "../../api-schema/host-paths.js";
 import {
   assignSlots,
   type ChangeVm,
   type CreateVm,
+  InvalidRequest,
   PciDeviceWish,
   Power,
   parse,
@@ -18,11 +20,13 @@ import {
 } from "../../api-schema/index.js";
 import { closed } from "../../api-schema/shape.js";
 import type { EventLog } from "../events/event-log.js";
+import { mergePatch } from "../merge-patch.js";
+import type { PathRules } from "../paths.js";
 import type { Database } from "../registry/database.js";
 import { Registry, type VmRow } from "../registry/registry.js";
 import { isOff } from "./admission.js";
 import { startsAtBoot, wavesOf } from "./autostart.js";
-import { checkDefinition } from "./definition-rules.js";
+import { definitionProblems } from "./definition-rules.js";
 import { runtimeFolders, type Survivor, survivorIn } from "./recovery.js";
 import { VmDriver } from "./vm-driver.js";
 import type { VmFolders } from "./vm-folders.js";
@@ -32,6 +36,15 @@ export interface SupervisorTools {
   readonly events: EventLog;
   readonly folders: VmFolders;
   readonly log: Logger;
+  readonly paths: PathRules;
+}
+
+/** Who changes a definition, and how. */
+export interface Change {
+  /** The generation that it is meant for; throws VM_CHANGED at another. */
+  readonly ifMatch?: number | undefined;
+  /** A client over TCP, whose paths must lie in the configured folders. */
+  readonly remote?: boolean | undefined;
 }
 
 const BOOT_FACT = "boot";
@@ -121,39 +134,37 @@ export class Supervisor {
   /** What create() would refuse. */
   check(wanted: CreateVm): void {
     const definition = wholeDefinition(wanted);
-    checkDefinition(definition);
+    this.#refuseWrong(definition, {});
     this.#refuseTaken(definition);
   }
 
   /** With `power` running or paused it is started at once; waitFor() tells when it has. */
-  create(wanted: CreateVm): VmDriver {
+  create(wanted: CreateVm, by: Change = {}): VmDriver {
     const { power = "stopped" } = wanted;
     const definition = wholeDefinition(wanted);
-    checkDefinition(definition);
+    this.#refuseWrong(definition, by);
     this.#refuseTaken(definition);
     const driver = this.#insert(definition, power);
     driver.resume();
     return driver;
   }
 
-  /** `ifMatch`: the generation that the change is meant for; throws VM_CHANGED at another. */
-  change(driver: VmDriver, change: ChangeVm, ifMatch?: number): Promise<VmView> {
+  /** A merge patch (RFC 7396) of the definition with `power`: null restores a default. */
+  change(driver: VmDriver, patch: ChangeVm, by: Change = {}): Promise<VmView> {
     return driver.change((before, generation) => {
-      requireGeneration(generation, ifMatch);
-      const { power: wished, ...fields } = change;
-      const merged: Record<string, unknown> = { ...before, ...fields };
-      for (const [field, value] of Object.entries(fields)) if (value === null) delete merged[field];
+      requireGeneration(generation, by.ifMatch);
+      const { power: wished, ...fields } = patch;
       const power = wished === undefined || wished === null ? undefined : powerOf(wished);
-      return { definition: this.#changed(driver, merged, before), power };
+      return { definition: this.#changed(driver, mergePatch(before, fields), before, by), power };
     });
   }
 
   /** The whole definition, and the power where it is given; the same again changes nothing. */
-  replace(driver: VmDriver, { power, ...wanted }: CreateVm, ifMatch?: number): Promise<VmView> {
+  replace(driver: VmDriver, { power, ...wanted }: CreateVm, by: Change = {}): Promise<VmView> {
     return driver.change((before, generation) => {
-      requireGeneration(generation, ifMatch);
+      requireGeneration(generation, by.ifMatch);
       const definition = { ...wanted, uuid: wanted.uuid ?? before.uuid };
-      return { definition: this.#changed(driver, definition, before), power };
+      return { definition: this.#changed(driver, definition, before, by), power };
     });
   }
 
@@ -233,13 +244,21 @@ export class Supervisor {
     return driver;
   }
 
-  #changed(driver: VmDriver, wanted: unknown, before: VmDefinition): VmDefinition {
+  #changed(driver: VmDriver, wanted: unknown, before: VmDefinition, by: Change): VmDefinition {
     const definition = parse(VmDefinition, withSlots(wanted), "body");
     if (definition.uuid.toLowerCase() !== before.uuid)
       throw new VmError("REQUEST_INVALID", ["body.uuid", "cannot be changed"]);
-    checkDefinition(definition);
+    this.#refuseWrong(definition, by, before);
     this.#refuseTaken(definition, driver);
     return { ...definition, uuid: before.uuid };
+  }
+
+  /** Paths that were there before are none of this client's doing: they are looked at at start. */
+  #refuseWrong(definition: VmDefinition, { remote = false }: Change, before?: VmDefinition): void {
+    const problems = definitionProblems(definition);
+    if (problems.length > 0) throw new InvalidRequest(problems);
+    const known = hostPathsIn(VmDefinition, before).map(({ path }) => path);
+    this.#tools.paths.check(VmDefinition, definition, { remote, known });
   }
 
   #refuseTaken({ name, uuid }: VmDefinition, except?: VmDriver): void {

@@ -15,20 +15,23 @@ import {
   type LaunchFile,
   MAX_SOCKET_PATH,
   runtimeFiles,
-  type VmDefinition,
+  VmDefinition,
   VmError,
 } from "../../api-schema/index.js";
 import { host } from "../../native/host.js";
+import { PathRules } from "../paths.js";
 
 const CONSOLE_LIMIT = 16 * 2 ** 20;
 
 export class VmFolders {
   readonly #stateDir: string;
   readonly #runtimeDir: string;
+  readonly #paths: PathRules;
 
-  constructor(stateDir: string, runtimeDir: string) {
+  constructor(stateDir: string, runtimeDir: string, paths = new PathRules()) {
     this.#stateDir = stateDir;
     this.#runtimeDir = runtimeDir;
+    this.#paths = paths;
   }
 
   /** Where the runtime folders of all VMs are. */
@@ -62,6 +65,7 @@ export class VmFolders {
 
   /** A fresh runtime folder with its launch file; throws where a process still lives in it. */
   prepare(definition: VmDefinition, nonce: string): string {
+    this.#paths.check(VmDefinition, definition, { remote: false }); // links may have changed
     const folder = this.of(definition.uuid);
     const socket = this.socket(definition.uuid);
     if (Buffer.byteLength(socket) > MAX_SOCKET_PATH)

@@ -1,17 +1,24 @@
 // VMs: their definitions, their lifecycle, and a look inside.
 
 import type { Verb } from "../../../api-schema/daemon-api.js";
-import type { VmAction, VmView } from "../../../api-schema/index.js";
+import {
+  type CreateVm,
+  InvalidRequest,
+  type VmAction,
+  VmError,
+  type VmView,
+} from "../../../api-schema/index.js";
 import type { OperationId } from "../../../api-schema/operations.js";
-import { requireAbsolute } from "../../supervisor/definition-rules.js";
-import type { Supervisor } from "../../supervisor/supervisor.js";
-import type { Call, Handlers } from "../call.js";
+import type { Change, Supervisor } from "../../supervisor/supervisor.js";
+import { type Call, type Handlers, isRemote, type Principal, Reply } from "../call.js";
+import { page } from "../page.js";
 
 type VmOperation = Extract<
   OperationId,
   | "listVms"
   | "createVm"
   | "getVm"
+  | "replaceVm"
   | "changeVm"
   | "deleteVm"
   | "startVm"
@@ -41,11 +48,32 @@ export function vmHandlers(supervisor: Supervisor): Pick<Handlers, VmOperation> 
     };
 
   return {
-    listVms: () => ({ vms: supervisor.list().map((driver) => driver.view()) }),
-    createVm: ({ body }) => supervisor.create(body).view(),
-    getVm: ({ path }) => supervisor.find(path.vm).view(),
-    changeVm: ({ path, body, ifMatch }) =>
-      supervisor.change(supervisor.find(path.vm), body, ifMatch),
+    listVms: ({ query }) => page(supervisor.list(), query),
+    createVm: ({ body, principal, attempt }) => {
+      const uuid = body.uuid ?? attempt?.uuid;
+      const made = attempt?.again === true && uuid !== undefined && supervisor.lookUp(uuid);
+      if (made) return made.view(); // by a daemon that did not live to say so
+      return supervisor.create(uuid === undefined ? body : { ...body, uuid }, by(principal)).view();
+    },
+    getVm: ({ path, query: { timeout, generation, statusGeneration }, signal }) => {
+      const driver = supervisor.find(path.vm);
+      if (generation === undefined && statusGeneration === undefined) return driver.view();
+      const seen = {
+        ...(generation === undefined ? {} : { generation }),
+        ...(statusGeneration === undefined ? {} : { status: statusGeneration }),
+      };
+      return driver.waitForChange(seen, timeout, signal);
+    },
+    replaceVm: async ({ path, body, ifMatch, principal }) => {
+      const author = by(principal, ifMatch);
+      const driver = supervisor.lookUp(path.vm);
+      if (driver !== undefined) return supervisor.replace(driver, body, author);
+      if (ifMatch !== undefined) throw new VmError("VM_NOT_FOUND", [path.vm]);
+      requireNamed(path.vm, body);
+      return new Reply(201, supervisor.create(body, author).view());
+    },
+    changeVm: ({ path, body, ifMatch, principal }) =>
+      supervisor.change(supervisor.find(path.vm), body, by(principal, ifMatch)),
     deleteVm: async ({ path, ifMatch }) => {
       await supervisor.remove(supervisor.find(path.vm), ifMatch);
       return undefined;
@@ -58,10 +86,9 @@ export function vmHandlers(supervisor: Supervisor): Pick<Handlers, VmOperation> 
     pauseVm: verb("pause"),
     resumeVm: verb("resume"),
     listMedia: async ({ path }) => ({ drives: await supervisor.find(path.vm).drives() }),
-    changeMedium: async ({ path, body }) => {
-      requireAbsolute("path", body.path);
-      return { drives: await supervisor.find(path.vm).changeMedium(path.device, body) };
-    },
+    changeMedium: async ({ path, body }) => ({
+      drives: await supervisor.find(path.vm).changeMedium(path.device, body),
+    }),
     getVmStatistics: ({ path }) =>
       supervisor.find(path.vm).connection("be measured").call("statistics", {}),
     getVcpuRegisters: ({ path }) =>
@@ -70,4 +97,16 @@ export function vmHandlers(supervisor: Supervisor): Pick<Handlers, VmOperation> 
         .connection("show its registers")
         .call("registers", { vcpu: path.vcpu }),
   };
+}
+
+const by = (principal: Principal, ifMatch?: number): Change => ({
+  remote: isRemote(principal),
+  ifMatch,
+});
+
+/** What is made under a path must be found under it. */
+function requireNamed(vm: string, { name, uuid }: CreateVm): void {
+  if (vm === name || vm.toLowerCase() === uuid?.toLowerCase()) return;
+  const detail = `must be ${vm}, as the path says`;
+  throw new InvalidRequest([{ in: "body", pointer: "#/name", detail }]);
 }
