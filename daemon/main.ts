@@ -2,8 +2,10 @@
 // daemon; the VMs go on.
 import { pino } from "pino";
 import { MAX_SOCKET_PATH, VmError } from "../api-schema/index.js";
+import { host } from "../native/host.js";
 import { bootId } from "./boot-id.js";
 import { EventLog } from "./events/event-log.js";
+import { inheritedSockets, listenOnDescriptor } from "./http/inherited.js";
 import {
   buildServer,
   listenOnSocket,
@@ -60,14 +62,20 @@ async function serve(settings: Settings): Promise<void> {
   const parts = { db, paths, supervisor, folders, events, operations, tokens, log, version };
   const local = await buildServer(parts);
   const servers = [local];
-  await listenOnSocket(local, settings.socket, settings.socketOptions);
+  const [given, ...more] = inheritedSockets();
+  if (more.length > 0)
+    throw new VmError("REQUEST_INVALID", ["LISTEN_FDS", "one socket is served, not several"]);
+  if (given !== undefined) await listenOnDescriptor(local, given);
+  else await listenOnSocket(local, settings.socket, settings.socketOptions);
   if (settings.tcp !== undefined && files !== undefined) {
     const { host, port, names } = settings.tcp;
     const tcp = await buildServer(parts, { ...files, tokens, hosts: new Set(names) });
     await tcp.listen({ host, port });
     servers.push(tcp);
   }
+  host().sdNotify("READY=1");
   const end = async (): Promise<void> => {
+    host().sdNotify("STOPPING=1");
     await Promise.all(servers.map((server) => server.close()));
     await operations.release();
     supervisor.release();
