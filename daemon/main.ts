@@ -1,6 +1,6 @@
 // bin/xhyved: opens the registry, takes its VMs back, and serves. SIGTERM and SIGINT end the
 // daemon; the VMs go on.
-import { pino } from "pino";
+import { type Logger, pino } from "pino";
 import { MAX_SOCKET_PATH, VmError } from "../api-schema/index.js";
 import { host } from "../native/host.js";
 import { bootId } from "./boot-id.js";
@@ -35,6 +35,17 @@ const tcpFiles = ({ tokenFile, tls }: TcpSettings): Pick<TcpParts, "fileToken" |
   fileToken: tokenFile === undefined ? undefined : readTokenFile(tokenFile),
   tls: tls && { cert: readNamed(tls.cert), key: readNamed(tls.key) },
 });
+
+/** To systemd, where it listens; a manager that is deaf is no reason to end. */
+const notifier =
+  (log: Logger) =>
+  (text: string): void => {
+    try {
+      host().sdNotify(text);
+    } catch (error) {
+      log.warn({ err: error }, "the service manager cannot be told");
+    }
+  };
 
 async function serve(settings: Settings): Promise<void> {
   checkSocketPath(settings.socket);
@@ -73,9 +84,10 @@ async function serve(settings: Settings): Promise<void> {
     await tcp.listen({ host, port });
     servers.push(tcp);
   }
-  host().sdNotify("READY=1");
+  const notify = notifier(log);
+  notify("READY=1");
   const end = async (): Promise<void> => {
-    host().sdNotify("STOPPING=1");
+    notify("STOPPING=1");
     await Promise.all(servers.map((server) => server.close()));
     await operations.release();
     supervisor.release();
