@@ -3,9 +3,9 @@
 // no compiler. Zig's clang compiles and links for all of them; the frameworks that only Apple's SDK
 // describes are described in frameworks/. Every bundle is checked before it counts as built.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
-import { availableParallelism } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { sources } from "../sources.mjs";
@@ -61,7 +61,7 @@ function run(args) {
 
 /** One object a source; Zig's own cache makes the unchanged ones cheap. Tells all that failed. */
 async function compile(target, files, progress) {
-  const folder = join(root, "build", "prebuild", nameOf(target));
+  const folder = join(work, nameOf(target));
   const objects = new Map(files.map((file) => [file, join(folder, file.replace(/\.cc$/, ".o"))]));
   const flags = ["-target", target.zig, ...compileFlags];
   const include = headers.flatMap((path) => ["-isystem", path]);
@@ -138,6 +138,9 @@ if (unknown !== undefined) {
   process.exit(2);
 }
 ensureZig();
+// Zig's cache keeps the objects; these copies are the linker's.
+const work = mkdtempSync(join(tmpdir(), "prebuild-"));
+process.on("exit", () => rmSync(work, { recursive: true, force: true }));
 const chosen = targets.filter((target) => asked.length === 0 || asked.includes(nameOf(target)));
 const faults = [];
 for (const target of chosen) faults.push(...(await prebuild(target)));
