@@ -28,6 +28,11 @@ export interface HostFacilities {
   /** A flock() that does not wait, exclusive unless `shared`; false where another open file's is in the way. */
   lockFile(fd: number, shared?: boolean): boolean;
   unlockFile(fd: number): void;
+  /**
+   * What memory, offsets and lengths of a file that is open past the page cache must be multiples
+   * of; more than 65536: it cannot be read so.
+   */
+  directAlignment(fd: number): number;
   /** Who is on the other end of a connected Unix socket. */
   peerCredentials(fd: number): PeerCredentials;
   /** Names a process for good together with its pid; undefined where there is none, or a zombie. */

@@ -7,8 +7,10 @@ import type { DiskSource } from "../api-schema/disk.js";
 import { reasonOf, VmError } from "../api-schema/errors.js";
 import type { BlockBackend } from "../devices/block/backend.js";
 import { CountedBackend } from "../devices/block/counted.js";
+import { openNbd } from "./disks/nbd.js";
 import { openQcow2 } from "./disks/qcow2.js";
 import { openRaw } from "./disks/raw.js";
+import { openScratch } from "./disks/scratch.js";
 import { type LockFile, type OpenDisk, unusable } from "./disks/types.js";
 
 export type { LockFile } from "./disks/types.js";
@@ -26,11 +28,18 @@ export async function openDisk(source: DiskSource, lock: LockFile): Promise<Open
 export const diskKey = (slot: string, port = 0): string => (port === 0 ? slot : `${slot}-${port}`);
 
 async function openFormat(source: DiskSource, lock: LockFile): Promise<OpenDisk> {
-  const { format = "raw", backing, scratch, direct } = source;
-  if (format === "nbd" || scratch !== undefined || direct)
-    throw new VmError("NOT_BUILT_YET", ["nbd, scratch and direct"]);
+  const { format = "raw", backing, scratch, ...rest } = source;
+  if (scratch !== undefined) {
+    if (source.readOnly) throw unusable(source.path, "a disk with scratch is not readOnly");
+    const base = { ...source, readOnly: true };
+    delete base.scratch;
+    return openScratch(scratch, await openFormat(base, lock));
+  }
+  if (format !== "nbd" && rest.export !== undefined)
+    throw unusable(source.path, "only nbd has an export");
   if (backing !== undefined && format !== "qcow2")
     throw unusable(source.path, "only a qcow2 image lies over another one");
+  if (format === "nbd") return openNbd(source);
   return format === "qcow2" ? openQcow2(source, lock) : openRaw(source, lock);
 }
 

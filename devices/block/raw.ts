@@ -4,15 +4,19 @@ import { PatientFile, type PatientFileOptions } from "./patient-file.js";
 
 export interface RawOptions extends PatientFileOptions {
   readonly geometry: BlockGeometry;
+  /** Lets go of what goes with the file. */
+  readonly release?: () => void;
 }
 
 export class RawBackend implements BlockBackend {
   readonly geometry: BlockGeometry;
   readonly #file: PatientFile;
+  readonly #release: () => void;
 
   constructor(options: RawOptions) {
     this.geometry = options.geometry;
     this.#file = new PatientFile(options);
+    this.#release = options.release ?? (() => {});
   }
 
   read(offset: number, length: number, pieces: readonly number[], done: BlockDone): void {
@@ -38,5 +42,6 @@ export class RawBackend implements BlockBackend {
   }
   close(): void {
     this.#file.close();
+    this.#release();
   }
 }

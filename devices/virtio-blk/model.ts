@@ -1,6 +1,7 @@
 // virtio-blk: every chain is a request of its own, and any number of them may be under way.
 import { createHash } from "node:crypto";
 import type { BlockBackend } from "../block/backend.js";
+import { Parts } from "../block/request.js";
 import type { Chain } from "../virtio/chain.js";
 import {
   type DriverQueue,
@@ -33,6 +34,8 @@ const QUEUE_SIZE = 128;
 const SEG_MAX = QUEUE_SIZE - 2;
 /** The original's: 1 GiB in one range. */
 const MAX_RANGE_SECTORS = 2 ** 21;
+/** In one request. */
+const MAX_RANGES = 64;
 
 /** The original's serial number: stable for the same option string. */
 export function serialOf(option: string): string {
@@ -52,10 +55,10 @@ function configuration({ backend, queues }: VirtioBlkOptions): Uint8Array {
   view.setUint8(CONFIG.writeback, 1);
   view.setUint16(CONFIG.numQueues, queues, true);
   u32(CONFIG.maxDiscardSectors, MAX_RANGE_SECTORS);
-  u32(CONFIG.maxDiscardSegments, 1);
+  u32(CONFIG.maxDiscardSegments, MAX_RANGES);
   u32(CONFIG.discardAlignment, logicalSector / SECTOR);
   u32(CONFIG.maxZeroesSectors, MAX_RANGE_SECTORS);
-  u32(CONFIG.maxZeroesSegments, 1);
+  u32(CONFIG.maxZeroesSegments, MAX_RANGES);
   view.setUint8(CONFIG.zeroesMayUnmap, 1);
   return bytes;
 }
@@ -70,6 +73,19 @@ interface BlockRequest {
   readonly toRead: number;
   readonly toWrite: number;
 }
+
+/** One of DISCARD or WRITE_ZEROES; bytes. */
+interface GuestRange {
+  readonly offset: number;
+  readonly length: number;
+  readonly flags: number;
+}
+
+const rangeAt = (view: DataView): GuestRange => ({
+  offset: Number(view.getBigUint64(RANGE.sector, true)) * SECTOR,
+  length: view.getUint32(RANGE.count, true) * SECTOR,
+  flags: view.getUint32(RANGE.flags, true),
+});
 
 class VirtioBlk implements VirtioModel {
   readonly config: Uint8Array;
@@ -134,7 +150,7 @@ class VirtioBlk implements VirtioModel {
         return STATUS.ok;
       case REQUEST.discard:
       case REQUEST.writeZeroes:
-        return this.#range(request);
+        return this.#ranges(request);
       default:
         return STATUS.unsupported;
     }
@@ -156,25 +172,36 @@ class VirtioBlk implements VirtioModel {
     return undefined;
   }
 
-  /** DISCARD and WRITE_ZEROES: one range, as the configuration says. */
-  #range(request: BlockRequest): number | undefined {
+  /** DISCARD and WRITE_ZEROES: some ranges; none of them is begun where one is wrong. */
+  #ranges(request: BlockRequest): number | undefined {
     const { chain, type, toRead } = request;
-    if (toRead !== RANGE.length || this.#backend.geometry.readOnly) return STATUS.ioError;
-    const bytes = new Uint8Array(HEADER_LENGTH + RANGE.length);
+    const count = toRead / RANGE.length;
+    const whole = Number.isInteger(count) && count >= 1 && count <= MAX_RANGES;
+    if (!whole || this.#backend.geometry.readOnly) return STATUS.ioError;
+    const bytes = new Uint8Array(HEADER_LENGTH + toRead);
     chain.read(0, bytes);
-    const view = new DataView(bytes.buffer, HEADER_LENGTH);
-    const offset = Number(view.getBigUint64(RANGE.sector, true)) * SECTOR;
-    const count = view.getUint32(RANGE.count, true);
-    const flags = view.getUint32(RANGE.flags, true);
     const zeroes = type === REQUEST.writeZeroes;
-    if ((flags & ~(zeroes ? RANGE.unmap : 0)) !== 0) return STATUS.unsupported;
-    const length = count * SECTOR;
-    if (count > MAX_RANGE_SECTORS || !this.#fits(offset, length)) return STATUS.ioError;
-    if (length === 0) return STATUS.ok;
-    const done = (errno: number): void => this.#finish(request, errno);
-    if (zeroes) this.#backend.writeZeroes(offset, length, (flags & RANGE.unmap) !== 0, done);
-    else this.#backend.discard(offset, length, done);
+    const ranges: GuestRange[] = [];
+    for (let at = HEADER_LENGTH; at < bytes.length; at += RANGE.length) {
+      const range = rangeAt(new DataView(bytes.buffer, at));
+      if ((range.flags & ~(zeroes ? RANGE.unmap : 0)) !== 0) return STATUS.unsupported;
+      const { offset, length } = range;
+      const fits = length <= MAX_RANGE_SECTORS * SECTOR && this.#fits(offset, length);
+      if (!fits) return STATUS.ioError;
+      ranges.push(range);
+    }
+    const parts = new Parts((errno) => this.#finish(request, errno));
+    for (const range of ranges) this.#startRange(zeroes, range, parts);
+    parts.end(0);
     return undefined;
+  }
+
+  #startRange(zeroes: boolean, { offset, length, flags }: GuestRange, parts: Parts): void {
+    if (length === 0) return;
+    parts.begin();
+    const unmap = (flags & RANGE.unmap) !== 0;
+    if (zeroes) this.#backend.writeZeroes(offset, length, unmap, parts.end);
+    else this.#backend.discard(offset, length, parts.end);
   }
 
   #fits(offset: number, length: number): boolean {

@@ -108,6 +108,16 @@ describe.each([
     expect((await ask(driver, [header(DISCARD), range(8n, 2, 1)], [1])).status).toBe(UNSUPP);
     expect((await ask(driver, [header(WRITE_ZEROES), range(8n, 2, 2)], [1])).status).toBe(UNSUPP);
     expect((await ask(driver, [header(DISCARD), range(2n, 0x200001)], [1])).status).toBe(IOERR);
+
+    const before = file.requests.length;
+    const several = Buffer.concat([range(16n, 1), range(18n, 2), range(30n, 0)]);
+    expect((await ask(driver, [header(WRITE_ZEROES), several], [1])).status).toBe(OK);
+    expect([15, 16, 17, 18, 19, 20].map((sector) => file.bytes[sector * 512])).toEqual([
+      ...[15, 0, 17, 0, 0, 20],
+    ]);
+    const oneOutside = Buffer.concat([range(20n, 1), range(2n ** 40n, 1)]);
+    expect((await ask(driver, [header(WRITE_ZEROES), oneOutside], [1])).status).toBe(IOERR);
+    expect(file.requests.length).toBe(before + 2);
   });
 });
 
@@ -150,7 +160,7 @@ it("shows its geometry", () => {
   const config = (at: number, size: number) => driver.config(at, size);
   expect([config(0, 4), config(4, 4), config(12, 4), config(20, 4)]).toEqual([2048, 0, 126, 1024]);
   expect([config(24, 1), config(32, 1), config(34, 2), config(36, 4)]).toEqual([2, 1, 4, 0x200000]);
-  expect([config(40, 4), config(44, 4), config(52, 4), config(56, 1)]).toEqual([1, 2, 1, 1]);
+  expect([config(40, 4), config(44, 4), config(52, 4), config(56, 1)]).toEqual([64, 2, 64, 1]);
   expect(driver.has(12)).toBe(true);
 });
 

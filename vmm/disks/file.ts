@@ -73,9 +73,11 @@ function sizeOf(path: string, fd: number): number {
 }
 
 /** The same open image once more, for somebody else to close; the lock stays with the first. */
-export function reopen({ fd, readOnly, sync }: ImageFile): number {
+export function reopen({ fd, readOnly, sync }: ImageFile, direct = false): number {
   const way = readOnly ? constants.O_RDONLY : constants.O_RDWR;
-  return openSync(`/dev/fd/${fd}`, way | (sync ? constants.O_SYNC : 0));
+  // Not on macOS, where the descriptor is told so afterwards.
+  const past = direct ? (constants.O_DIRECT ?? 0) : 0;
+  return openSync(`/dev/fd/${fd}`, way | past | (sync ? constants.O_SYNC : 0));
 }
 
 /** A file as the disk formats read and change it before a machine does. */

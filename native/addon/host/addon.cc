@@ -57,6 +57,14 @@ void unlock_file(const Info& info) {
   if (const int error = host::unlock_file(fd)) fail(info, error, "flock");
 }
 
+// (fd): bytes
+Value direct_alignment(const Info& info) {
+  Arguments args{info};
+  const int fd = descriptor(args, 0, "fd");
+  if (!args.ok()) return info.Env().Undefined();
+  return Napi::Number::New(info.Env(), static_cast<double>(host::direct_alignment(fd)));
+}
+
 Value peer_credentials(const Info& info) {
   Arguments args{info};
   const int fd = descriptor(args, 0, "fd");
@@ -185,6 +193,7 @@ Value open_pty(const Info& info) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, Napi::Function function) { exports.Set(name, function); };
   add("lockFile", Napi::Function::New<lock_file>(env));
+  add("directAlignment", Napi::Function::New<direct_alignment>(env));
   add("unlockFile", Napi::Function::New<unlock_file>(env));
   add("peerCredentials", Napi::Function::New<peer_credentials>(env));
   add("processStart", Napi::Function::New<process_start>(env));

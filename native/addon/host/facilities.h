@@ -15,6 +15,11 @@ namespace hv::host {
 int lock_file(int fd, bool shared);
 int unlock_file(int fd);
 
+// What memory, offsets and lengths must be multiples of where the page cache is passed by; more than
+// kMostAlignment: no reading works.
+inline constexpr std::size_t kMostAlignment = 65536;
+std::size_t direct_alignment(int fd);
+
 struct Peer {
   std::int64_t uid = -1, gid = -1, pid = -1;  // pid -1: the host does not say
 };

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <launch.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -13,6 +14,11 @@
 #include "facilities.h"
 
 namespace hv::host {
+
+// fcntl(2): F_NOCACHE has no rules of alignment.
+std::size_t direct_alignment(int fd) {
+  return ::fcntl(fd, F_NOCACHE, 1) == 0 ? 1 : 2 * kMostAlignment;
+}
 
 int peer_credentials(int fd, Peer& peer) {
   uid_t uid = 0;

@@ -5,8 +5,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 
 #include "beneath.h"
 #include "facilities.h"
@@ -39,6 +41,20 @@ int signal_by_number(pid_t pid, const std::string& started, int signal) {
 }
 
 }  // namespace
+
+// By trying: statx(2) says it only since Linux 6.1, and not of every file system.
+std::size_t direct_alignment(int fd) {
+  void* memory = nullptr;
+  if (::posix_memalign(&memory, 2 * kMostAlignment, kMostAlignment) != 0) return 2 * kMostAlignment;
+  std::size_t alignment = 512;
+  for (; alignment <= kMostAlignment; alignment *= 2) {
+    auto* const at = static_cast<char*>(memory) + (alignment < kMostAlignment ? alignment : 0);
+    const std::size_t room = alignment < kMostAlignment ? kMostAlignment - alignment : kMostAlignment;
+    if (::pread(fd, at, std::min(alignment, room), static_cast<off_t>(alignment)) >= 0) break;
+  }
+  std::free(memory);
+  return alignment;
+}
 
 int peer_credentials(int fd, Peer& peer) {
   ucred who{};
