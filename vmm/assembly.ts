@@ -72,7 +72,7 @@ export function assemble(input: AssemblyInput): Assembled {
   return {
     devices,
     pressPowerButton: () => pm.press(),
-    counts: () => input.disks.counts(),
+    counts: () => ({ ...input.disks.counts(), ...networkCounts(input.networks) }),
     drives: () => drivesIn(drives),
     changeMedium: (drive, change) => changeMedium(virtio, drive, change),
     get acpiEnabled() {
@@ -80,6 +80,9 @@ export function assemble(input: AssemblyInput): Assembled {
     },
   };
 }
+
+const networkCounts = (networks: Networks): Record<string, Readonly<Record<string, number>>> =>
+  Object.fromEntries(networks.views().map(({ slot, counters }) => [`network-${slot}`, counters]));
 
 const tell = (text: string): void => void process.stderr.write(`${text}\n`);
 

@@ -3,9 +3,10 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { ParseArgsConfig } from "node:util";
 import type { DefinitionDraft } from "../../api-schema/client.js";
-import { type Drive, VmPower, type VmView } from "../../api-schema/index.js";
+import { type Drive, type VmPower, type VmView, WaitState } from "../../api-schema/index.js";
 import { type Client, ClientError } from "./client.js";
-import { attachConsole } from "./console.js";
+import { attachConsole, escapeByte, followConsole } from "./console.js";
+import { cancel, clone, guard, listOperations, shutdownCommand } from "./long-work.js";
 import { capture, listNetworks, setLink } from "./networks.js";
 import { bytes, type Cell, type colours, parseBytes, table } from "./table.js";
 
@@ -157,9 +158,9 @@ function describe(indent: string, value: object): string[] {
   });
 }
 
-const stateNamed = (name: string): VmPower => {
-  const state = VmPower.enum.find((one: string) => one === name);
-  if (state === undefined) throw new ClientError(`--wait takes ${VmPower.enum.join(", ")}`);
+const stateNamed = (name: string): WaitState => {
+  const state = WaitState.enum.find((one: string) => one === name);
+  if (state === undefined) throw new ClientError(`--wait takes ${WaitState.enum.join(", ")}`);
   return state;
 };
 
@@ -168,14 +169,21 @@ const seconds = (given: string): number => {
   return Number(given);
 };
 
-type VerbOperation = "startVm" | "shutdownVm" | "stopVm" | "resetVm" | "pauseVm" | "resumeVm";
+type VerbOperation =
+  | "startVm"
+  | "shutdownVm"
+  | "killVm"
+  | "stopVm"
+  | "resetVm"
+  | "pauseVm"
+  | "resumeVm";
 
 const verb = (operation: VerbOperation, summary: string): Command => ({
   arguments: "VM",
   summary,
   options: { wait: { type: "string" }, timeout: { type: "string" } },
   details: [
-    "--wait STATE         answer when the VM is in this state",
+    "--wait STATE         answer when the VM is in this state, or `ready`",
     "--timeout SECONDS    wait no longer than this (60)",
   ],
   async run(context, positionals, values) {
@@ -196,20 +204,31 @@ const verb = (operation: VerbOperation, summary: string): Command => ({
 const consoleCommand: Command = {
   arguments: "VM",
   summary: "the serial console; Ctrl-] leaves",
-  options: { log: { type: "boolean" }, all: { type: "boolean" } },
+  options: {
+    log: { type: "boolean" },
+    all: { type: "boolean" },
+    follow: { type: "boolean", short: "f" },
+    escape: { type: "string" },
+  },
   details: [
     "--log                print what is kept of the output, and end",
     "--all                all that is kept first, then go on",
+    "-f, --follow         the output alone, over all runs of the VM, until Ctrl-C",
+    "--escape KEY         the key that leaves, such as ^A, or none (^])",
   ],
   async run(context, positionals, values) {
     const vm = one(positionals);
-    if (values.log === true) return printLog(context, vm);
-    await attachConsole(context.client, vm, {
-      offset: values.all === true ? 0 : undefined,
-      input: process.stdin,
-      output: process.stdout,
-      notes: process.stderr,
-    });
+    const { client } = context;
+    if (values.log === true && values.follow !== true) return printLog(context, vm);
+    const offset = values.all === true || values.log === true ? 0 : undefined;
+    const streams = { offset, output: process.stdout, notes: process.stderr };
+    if (values.follow === true) {
+      const interrupted = new AbortController();
+      process.once("SIGINT", () => interrupted.abort());
+      return followConsole(client, vm, streams, interrupted.signal);
+    }
+    const leaveBy = escapeByte(text(values, "escape") ?? "^]");
+    await attachConsole(client, vm, { ...streams, input: process.stdin, leaveBy });
   },
 };
 
@@ -302,11 +321,18 @@ export const commands: Readonly<Record<string, Command>> = {
   list,
   show: showOne,
   start: verb("startVm", "start a VM"),
-  shutdown: verb("shutdownVm", "press the power button; stop after the time limit"),
+  shutdown: shutdownCommand(
+    verb("shutdownVm", "press the power button; stop after the time limit"),
+  ),
   stop: verb("stopVm", "stop a VM at once"),
+  kill: verb("killVm", "end a VM's process, whatever it is doing"),
   reset: verb("resetVm", "reset a VM"),
   pause: verb("pauseVm", "pause a VM"),
   resume: verb("resumeVm", "let a paused VM go on"),
+  clone,
+  operations: listOperations,
+  cancel,
+  guard,
   console: consoleCommand,
   media,
   eject,

@@ -1,17 +1,35 @@
 // `xhyvectl console`: the guest's serial console on this terminal, raw, until the escape key.
+import { setTimeout as sleep } from "node:timers/promises";
 import type { WebSocket } from "ws";
+import type { ConsoleNotice } from "../../api-schema/index.js";
 import type { Client } from "./client.js";
 import { ClientError } from "./client.js";
 
-const ESCAPE = 0x1d; // Ctrl-]
 const NORMAL = 1000;
+/** How soon a console that has ended is looked at again. */
+const AGAIN_MS = 500;
 
 export interface ConsoleOptions {
   readonly offset: number | undefined;
   readonly input: NodeJS.ReadStream;
   readonly output: NodeJS.WriteStream;
   readonly notes: NodeJS.WriteStream;
+  /** The byte that leaves, where input is a terminal; undefined: none does. */
+  readonly leaveBy: number | undefined;
 }
+
+/** `^]` and its like as the byte that a terminal sends for them; `none` for none. */
+export function escapeByte(name: string): number | undefined {
+  if (name === "none") return undefined;
+  const key = /^\^([@-_a-z])$/.exec(name)?.[1];
+  if (key === undefined) throw new ClientError("--escape takes a control key such as ^], or none");
+  return key.toUpperCase().charCodeAt(0) & 0x1f;
+}
+
+const keyName = (byte: number): string => `Ctrl-${String.fromCharCode(byte | 0x40)}`;
+
+const streamPath = (vm: string, offset: number | undefined): string =>
+  `/vms/${encodeURIComponent(vm)}/console/stream${offset === undefined ? "" : `?offset=${offset}`}`;
 
 /** Resolves when the user leaves or the VM has ended. */
 export async function attachConsole(
@@ -20,18 +38,18 @@ export async function attachConsole(
   options: ConsoleOptions,
 ): Promise<void> {
   const { input, output, notes, offset } = options;
-  const query = offset === undefined ? "" : `?offset=${offset}`;
-  const socket = client.stream(`/vms/${encodeURIComponent(vm)}/console/stream${query}`);
+  const socket = client.stream(streamPath(vm, offset));
   const raw = input.isTTY === true;
-  if (raw) notes.write(`connected to ${vm}; Ctrl-] leaves\r\n`);
+  const leaveBy = raw ? options.leaveBy : undefined;
+  if (raw) notes.write(`connected to ${vm}${leaveBy ? `; ${keyName(leaveBy)} leaves` : ""}\r\n`);
   const ended = untilClosed(socket, client);
   socket.on("message", (data: Buffer, binary: boolean) => {
     if (binary) output.write(data);
-    else note(data.toString("utf8"), notes);
+    else note(parsed(data), notes);
   });
   socket.on("open", () => {
     if (raw) input.setRawMode(true);
-    input.on("data", (data: Buffer) => forward(data, socket, raw));
+    input.on("data", (data: Buffer) => forward(data, socket, leaveBy));
     // A pipe that ends has nothing more to say; the output may go on.
     input.resume();
   });
@@ -43,26 +61,60 @@ export async function attachConsole(
   }
 }
 
-function forward(data: Buffer, socket: WebSocket, raw: boolean): void {
-  const leaves = raw ? data.indexOf(ESCAPE) : -1;
+/** Output alone, over all runs of the VM and restarts of the daemon; until the signal. */
+export async function followConsole(
+  client: Client,
+  vm: string,
+  { offset: from, output, notes }: Pick<ConsoleOptions, "offset" | "output" | "notes">,
+  signal: AbortSignal,
+): Promise<void> {
+  let offset = from;
+  let seen = false;
+  while (!signal.aborted) {
+    const socket = client.stream(streamPath(vm, offset));
+    const stop = (): void => socket.close(NORMAL);
+    signal.addEventListener("abort", stop);
+    socket.on("message", (data: Buffer, binary: boolean) => {
+      if (binary) {
+        offset = (offset ?? 0) + data.length;
+        output.write(data);
+        return;
+      }
+      const notice = parsed(data);
+      if (notice.kind === "start") offset = notice.offset;
+      if (notice.kind === "gap") offset = notice.to;
+      if (notice.kind === "gap") note(notice, notes);
+    });
+    try {
+      await untilClosed(socket, client);
+      seen = true;
+    } catch (error) {
+      if (!seen && !(await isThere(client, vm))) throw error; // there is no such VM, say
+    }
+    signal.removeEventListener("abort", stop);
+    if (!signal.aborted) await sleep(AGAIN_MS, undefined, { signal }).catch(() => {});
+  }
+}
+
+const isThere = (client: Client, vm: string): Promise<boolean> =>
+  client.call("getVm", { vm }).then(
+    ({ definition: { serial } }) =>
+      serial.com1.backend === "console" || serial.com2.backend === "console",
+    () => false,
+  );
+
+function forward(data: Buffer, socket: WebSocket, leaveBy: number | undefined): void {
+  const leaves = leaveBy === undefined ? -1 : data.indexOf(leaveBy);
   const typed = leaves < 0 ? data : data.subarray(0, leaves);
   if (typed.length > 0 && socket.readyState === socket.OPEN) socket.send(typed);
   if (leaves >= 0) socket.close(NORMAL);
 }
 
-interface Notice {
-  readonly kind: string;
-  readonly from?: number;
-  readonly to?: number;
-  readonly reason?: string;
-}
+const parsed = (data: Buffer): ConsoleNotice => JSON.parse(data.toString("utf8")) as ConsoleNotice;
 
-function note(text: string, notes: NodeJS.WriteStream): void {
-  const notice = JSON.parse(text) as Notice;
+function note(notice: ConsoleNotice, notes: NodeJS.WriteStream): void {
   if (notice.kind === "gap")
-    notes.write(
-      `\r\n[${(notice.to ?? 0) - (notice.from ?? 0)} bytes of output are no longer kept]\r\n`,
-    );
+    notes.write(`\r\n[${notice.to - notice.from} bytes of output are no longer kept]\r\n`);
   if (notice.kind === "dropped") notes.write(`\r\n[dropped: ${notice.reason}]\r\n`);
   if (notice.kind === "ended") notes.write("\r\n[the VM has ended]\r\n");
 }
