@@ -14,6 +14,7 @@
 
 #include "accel/accelerator.h"
 #include "base/test.h"
+#include "softcpu/cpu.h"
 
 namespace hv::conformance {
 
@@ -213,11 +214,64 @@ class Rig {
   std::unique_ptr<Vcpu> vcpu;  // last: ends before what it runs in
 };
 
-// Every accelerator that this host can use; one that it cannot is skipped aloud, once.
+// One engine of the software CPU: its interpreter for everything, or its translator from the first
+// run of a block on.
+class SoftEngine final : public Accelerator {
+ public:
+  SoftEngine(std::string_view name, const char* options)
+      : name_{name}, options_{softcpu::TranslatorOptions::parse(options)} {}
+
+  std::string_view name() const override { return name_; }
+  std::optional<std::string> unavailable() const override {
+    if (options_.enabled || name_ == "soft interpreter") return std::nullopt;
+    return "soft translator: not for this host's architecture";
+  }
+  std::unique_ptr<Machine> create_machine(GuestMemory& memory) const override {
+    return std::make_unique<EngineMachine>(memory, options_);
+  }
+
+ private:
+  class EngineMachine final : public Machine {
+   public:
+    EngineMachine(GuestMemory& memory, const softcpu::TranslatorOptions& options)
+        : memory_{memory}, options_{options} {}
+    std::unique_ptr<Vcpu> create_vcpu(const VcpuWiring& wiring) override {
+      auto cpu = std::make_unique<softcpu::Cpu>(wiring, memory_);
+      cpu->choose_translator(options_);
+      return cpu;
+    }
+
+   private:
+    GuestMemory& memory_;
+    const softcpu::TranslatorOptions& options_;
+  };
+
+  const std::string_view name_;
+  const softcpu::TranslatorOptions options_;
+};
+
+inline bool in_software(const Accelerator& accelerator) {
+  return accelerator.name().starts_with("soft");
+}
+
+// Accelerators of this test program beside the host's: a simulated Mac's (native/sim).
+inline std::vector<const Accelerator*>& others() {
+  static std::vector<const Accelerator*> list;
+  return list;
+}
+
+// Every accelerator that this host can use, the software CPU by its engines; one that it cannot is
+// skipped aloud, once.
 inline const std::vector<const Accelerator*>& usable() {
+  static const SoftEngine interpreter{"soft interpreter", "interpreter"};
+  static const SoftEngine translator{"soft translator", "eager"};
   static const std::vector<const Accelerator*> list = [] {
+    std::vector<const Accelerator*> all = {&interpreter, &translator};
+    for (const Accelerator* one : accelerators())
+      if (!in_software(*one)) all.push_back(one);
+    all.insert(all.end(), others().begin(), others().end());
     std::vector<const Accelerator*> out;
-    for (const Accelerator* one : accelerators()) {
+    for (const Accelerator* one : all) {
       if (const auto why = one->unavailable())
         std::printf("skipped: %s\n", why->c_str());
       else
@@ -226,6 +280,14 @@ inline const std::vector<const Accelerator*>& usable() {
     return out;
   }();
   return list;
+}
+
+// Whether a VM on each of the two can be there at once; says so where not.
+inline bool together(const Accelerator& one, const Accelerator& other) {
+  if (&one != &other || !one.one_vm_a_process()) return true;
+  std::printf("skipped on %s: a process has one VM of it, and this test needs two\n",
+              std::string{one.name()}.c_str());
+  return false;
 }
 
 }  // namespace hv::conformance

@@ -17,10 +17,14 @@ bool bitmap_allows(Cpu& cpu, std::uint16_t port, unsigned bytes) {
   return (denied >> (port & 7) & ((1u << bytes) - 1)) == 0;
 }
 
+}  // namespace
+
 void require_port(Cpu& cpu, std::uint16_t port, unsigned bytes) {
   if (!cpu.protected_mode() || (cpu.cpl <= cpu.iopl() && !cpu.virtual_8086())) return;
   if (!bitmap_allows(cpu, port, bytes)) cpu.protection_fault();
 }
+
+namespace {
 
 unsigned bytes_of(const Insn& i) { return i.size == k8 ? 1 : i.size == k16 ? 2 : 4; }
 

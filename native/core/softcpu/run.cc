@@ -97,7 +97,9 @@ void Cpu::refresh() {
   rip_mask_ = long64 ? ~0ull : 0xffff'ffffull;
   code_end_ = long64 ? ~0ull : std::uint64_t{segments[kCs].limit} + 1;
   fetch_mode_ = static_cast<std::uint64_t>(code_size()) | (cpl == 3 ? BlockCache::kUserMode : 0u);
-  translated.poll_mask = kAlwaysLookedAt | (static_cast<std::uint32_t>(system_flags >> 9) & 1);
+  // An NMI behind another waits for IRET, and nobody looks at it until then.
+  const std::uint32_t always = kAlwaysLookedAt & ~(slow.nmi_blocked ? bit(Signal::kNmi) : 0u);
+  translated.poll_mask = always | (static_cast<std::uint32_t>(system_flags >> 9) & 1);
   attention_ = slow_mode() || slow.interrupt_shadow || slow.activity != Activity::kRunning;
   // In attention mode translated code finds no way on, and leaves.
   translated.jump_tag = attention_ ? kNoJumps : blocks->tag(fetch_mode_);

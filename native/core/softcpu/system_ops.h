@@ -92,6 +92,9 @@ std::uint64_t read_debug_register(const Cpu& cpu, unsigned number);
 bool write_debug_register(Cpu& cpu, unsigned number, std::uint64_t value);
 void match_io_breakpoints(Cpu& cpu, std::uint16_t port, unsigned bytes);
 
+// #GP(0) where neither IOPL nor the TSS's bitmap lets the program at the port (exec_io.cc).
+void require_port(Cpu& cpu, std::uint16_t port, unsigned bytes);
+
 void cpuid(Cpu& cpu);
 bool read_msr(Cpu& cpu, std::uint32_t index, std::uint64_t& value);
 bool write_msr(Cpu& cpu, std::uint32_t index, std::uint64_t value);
