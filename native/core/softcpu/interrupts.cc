@@ -240,7 +240,7 @@ bool Cpu::take_exception() {
     const Class first = classify(system.delivering_vector);
     if (doubles(first, second)) {
       if (first == Class::kDoubleFault) {
-        system.delivering = false;
+        system.delivering = system.in_delivery = false;
         return false;
       }
       pending = {static_cast<std::uint8_t>(Vector::kDf), true, 0};
