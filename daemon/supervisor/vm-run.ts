@@ -23,6 +23,8 @@ import type { RowChange, VmRecord } from "./vm-record.js";
 
 const START_TIMEOUT_MS = 20_000;
 const STOP_TIMEOUT_MS = 5_000;
+/** How long a process that was found may take to answer before it is gone on without it. */
+const GREET_MS = 2_000;
 /** How soon after its start a process is asked again whether it listens yet. */
 const POLL_MS = 5;
 
@@ -93,7 +95,8 @@ export class VmRun {
       this.#record.store({ process: this.#process.record });
       await this.#connectTo(this.#process);
       this.#follow(await this.connection("start").call("start", {}));
-      this.#watch(this.#process);
+      this.#watchEnd(this.#process);
+      void this.link.keep();
     } catch (error) {
       await this.#abandonStart();
       this.#record.note({ ...this.#afterFailedStart(before, change), process: null });
@@ -107,9 +110,9 @@ export class VmRun {
     const process = adoptVm(found);
     this.#process = process;
     this.#record.note({ process: found });
-    if (await this.link.connect()) await this.#endNeverStarted();
-    await this.link.refresh();
-    this.#watch(process);
+    this.#watchEnd(process);
+    // One that does not answer holds up neither the daemon nor the other VMs.
+    await Promise.race([this.#greet(process), sleep(GREET_MS, undefined, { ref: false })]);
     this.#tools.log.info({ vm: this.#record.name, pid: found.pid }, "taken back");
   }
 
@@ -180,12 +183,17 @@ export class VmRun {
     }
   }
 
-  /** Until the process ends: its state is followed, over as many connections as that takes. */
-  #watch(process: VmProcess): void {
+  #watchEnd(process: VmProcess): void {
     void process.exit.then((exit) => {
       if (this.#process === process) this.#ended(exit);
     });
-    void this.link.keep();
+  }
+
+  /** Learns what the process is doing, and follows it from then on. */
+  async #greet(process: VmProcess): Promise<void> {
+    if (await this.link.connect()) await this.#endNeverStarted();
+    await this.link.refresh();
+    if (this.#process === process) void this.link.keep();
   }
 
   #endedUnseen(): void {

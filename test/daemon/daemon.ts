@@ -21,7 +21,7 @@ interface RawOptions {
   readonly body?: string | Buffer;
 }
 
-const START_TIMEOUT_MS = 20_000;
+const START_TIMEOUT_MS = 60_000;
 
 export class TestDaemon {
   /** Holds state and runtime folders; kept over restart(). */
