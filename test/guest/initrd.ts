@@ -26,6 +26,15 @@ hostname guest
 exec setsid cttyhack sh
 `;
 
+const DIRECTORIES = ["bin", "dev", "proc", "sys", "tmp", "root"];
+
+/** The folders that a file is in, the outermost first. */
+const parentsOf = (path: string): string[] =>
+  path
+    .split("/")
+    .slice(0, -1)
+    .map((_, index, names) => names.slice(0, index + 1).join("/"));
+
 const directory = (path: string): CpioEntry => ({ kind: "directory", path, mode: 0o755 });
 
 export interface InitrdOptions {
@@ -41,7 +50,7 @@ export interface InitrdOptions {
 export function buildInitrd({ busybox, script = "", files = {} }: InitrdOptions): Buffer {
   const init = Buffer.from(INIT.replace("@EXTRA@", script));
   const entries: CpioEntry[] = [
-    ...["bin", "dev", "proc", "sys", "tmp", "root"].map(directory),
+    ...[...new Set([...DIRECTORIES, ...Object.keys(files).flatMap(parentsOf)])].map(directory),
     { kind: "character-device", path: "dev/console", mode: 0o600, major: 5, minor: 1 },
     { kind: "file", path: "bin/busybox", mode: 0o755, data: readFileSync(busybox) },
     ...APPLETS.map(
