@@ -82,12 +82,12 @@ function sectorSizes({ logicalSector, physicalSector }: BlockGeometry): Words {
   };
 }
 
-/** "World wide name": NAA 5, an unregistered company, and a number that the serial gives. */
+/** "World wide name": NAA 5, the company of the original's MAC addresses, and a number of our own. */
 function worldWideName(serial: string): Words {
   const hash = createHash("sha256").update(serial).digest();
   return {
-    108: 0x5000,
-    109: hash.readUInt16LE(0),
+    108: 0x500a,
+    109: 0x0980 | (hash.readUInt16LE(0) & 0x000f),
     110: hash.readUInt16LE(2),
     111: hash.readUInt16LE(4),
   };

@@ -152,7 +152,7 @@ describe("a disk", () => {
       "Data Set Management TRIM supported (limit 8 blocks)",
       "FLUSH_CACHE_EXT",
       "WRITE_{DMA|MULTIPLE}_FUA_EXT",
-      "READ_LOG_DMA_EXT equivalent to READ_LOG_EXT",
+      "{READ,WRITE}_DMA_EXT_GPL commands",
     ])
       expect(output).toContain(feature);
     expect(output).toMatch(/8086:2821|SATA controller|Class 0106/);
