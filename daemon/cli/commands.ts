@@ -275,7 +275,7 @@ async function changeMedium(
 ): Promise<void> {
   if (vm === undefined || device === undefined) throw new ClientError("name a VM and a drive");
   const body = { ...(disc !== undefined && { path: resolve(disc) }), force: values.force === true };
-  const answer = await context.client.call("changeMedium", { vm, device, ...body });
+  const answer = await context.client.call("changeMedium", { vm, device, body });
   show(context, answer, () => drivesTable(answer.drives, context.colour));
 }
 

@@ -10,6 +10,7 @@ import { createMachine } from "../../native/index.js";
 import type { Machine, SavedComponent } from "../../native/types.js";
 import { assemble } from "../../vmm/assembly.js";
 import { OpenDisks } from "../../vmm/disks.js";
+import { HostSockets } from "../../vmm/host-sockets.js";
 import type { Assembled } from "../../vmm/machine.js";
 import { Networks } from "../../vmm/networks.js";
 import { placeDevices } from "../../vmm/slots.js";
@@ -47,6 +48,7 @@ const define = (folder: string): VmDefinition =>
       { slot: "7:0", type: "virtio-net", backend: { kind: "none" } },
       { slot: "8:0", type: "uart" },
       { slot: "9:0", type: "dummy" },
+      { slot: "10:0", type: "virtio-sock", cid: 3, socket: join(folder, "socket") },
       { slot: "31:0", type: "lpc" },
     ],
   });
@@ -85,13 +87,15 @@ export class FuzzedMachine {
     const disks = await OpenDisks.open(placed, lockFile);
     const machine = createMachine({ cpus: 1, memory: MEMORY, accelerator: "soft" });
     const networks = await Networks.open(definition, machine.net, () => {});
+    const sockets = await HostSockets.open(placed);
     const serial = { com1: new NoneBackend(), com2: new NoneBackend(), pci: new Map() };
     const nothing = (): void => {};
     const requests = {
       ...{ powerOff: nothing, reset: nothing, debugExit: nothing, diskFull: nothing },
     };
-    const input = { definition, placed, machine, serial, disks, lockFile, networks, requests };
-    return new FuzzedMachine(folder, machine, assemble(input));
+    const opened = { serial, disks, lockFile, sockets, networks };
+    const assembled = assemble({ definition, placed, machine, requests, ...opened });
+    return new FuzzedMachine(folder, machine, assembled);
   }
 
   /** Throws where the machine does not hold. */
