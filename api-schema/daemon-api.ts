@@ -154,6 +154,11 @@ export const WaitQuery = closed({
   timeout: Type.Integer({ minimum: 0, maximum: 3600, default: 60 }),
 });
 
+export const DryRunQuery = closed({
+  /** Say all that would be wrong, also with files of the host, or what the VM would be. */
+  dryRun: Type.Optional(Type.Boolean()),
+});
+
 export const ShutdownBody = closed({
   /** Seconds from the power button to the stop; the definition's shutdownTimeout where not given. */
   timeout: Type.Optional(Type.Integer({ minimum: 0, maximum: 86400 })),

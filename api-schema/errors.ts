@@ -30,6 +30,7 @@ const SPECS = {
   RATE_LIMITED: { http: 429, text: "too many requests without a valid token from %s: wait" },
   TOO_MANY_CONNECTIONS: { http: 503, text: "all %s connections are taken" },
   HOST_NOT_ALLOWED: { http: 403, text: "the request names %s: %s, which is not served here" },
+  DRY_RUN_FAILED: { http: 422, text: "%s problems would keep it from working; the first: %s" },
   PATH_OUTSIDE: { http: 422, text: "%s does not lie in a folder that definitions may name: %s" },
   PATH_LEADS_OUT: { http: 422, text: "%s leads out of %s by a link" },
   TOKEN_NOT_FOUND: { http: 404, text: "there is no token %s" },

@@ -9,6 +9,7 @@ import {
   ConsoleQuery,
   CreateToken,
   CreateVm,
+  DryRunQuery,
   HostInformation,
   LinkBody,
   MediaPath,
@@ -129,7 +130,11 @@ const processErrors = [
 ] as const satisfies readonly ErrorCode[];
 
 /** Of files that a definition names. */
-const pathErrors = ["PATH_OUTSIDE", "PATH_LEADS_OUT"] as const satisfies readonly ErrorCode[];
+const pathErrors = [
+  "PATH_OUTSIDE",
+  "PATH_LEADS_OUT",
+  "DRY_RUN_FAILED",
+] as const satisfies readonly ErrorCode[];
 
 const vmJson = { kind: "json", status: 200, schema: VmView, etag: true } as const;
 
@@ -183,8 +188,16 @@ export const operations = {
     tag: "vms",
     summary: "Define a VM",
     scope: "admin",
+    query: DryRunQuery,
     body: CreateVm,
-    answer: { kind: "json", status: 201, schema: VmView, etag: true, location: "/v1/vms/{uuid}" },
+    answer: {
+      kind: "json",
+      status: 201,
+      or: 200,
+      schema: VmView,
+      etag: true,
+      location: "/v1/vms/{uuid}",
+    },
     errors: ["VM_EXISTS", "VM_UUID_EXISTS", ...pathErrors],
   },
   getVm: {
@@ -206,6 +219,7 @@ export const operations = {
       "The whole definition, and with `power` what it should be doing, which the daemon then sees to. The same again changes nothing.",
     scope: "admin",
     path: VmPath,
+    query: DryRunQuery,
     body: CreateVm,
     answer: { ...vmJson, or: 201, location: "/v1/vms/{uuid}" },
     conditional: true,
@@ -217,6 +231,7 @@ export const operations = {
     summary: "Change a VM's definition",
     scope: "admin",
     path: VmPath,
+    query: DryRunQuery,
     body: ChangeVm,
     answer: vmJson,
     action: "change",

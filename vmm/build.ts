@@ -95,7 +95,7 @@ async function finish(
 }
 
 /** A serial port or one of the LPC bus's small devices without the bridge that they sit behind. */
-function checkSerial(definition: VmDefinition, placed: readonly PlacedDevice[]): void {
+export function checkSerial(definition: VmDefinition, placed: readonly PlacedDevice[]): void {
   if (lpcSlotOf(placed) !== undefined) return;
   const { com1, com2 } = definition.serial;
   const wanted = [
@@ -107,7 +107,10 @@ function checkSerial(definition: VmDefinition, placed: readonly PlacedDevice[]):
   if (wanted !== undefined) throw new VmError("SERIAL_NEEDS_LPC", [wanted]);
 }
 
-function firmwareFor(definition: VmDefinition, placed: readonly PlacedDevice[]): FirmwareTables {
+export function firmwareFor(
+  definition: VmDefinition,
+  placed: readonly PlacedDevice[],
+): FirmwareTables {
   const config = {
     cpus: definition.cpus,
     memory: definition.memory,

@@ -119,6 +119,9 @@ export interface SocketOptions {
   readonly group: string | undefined;
 }
 
+/** Clients that wait to be accepted; the host may allow fewer (Linux: net.core.somaxconn). */
+const BACKLOG = 4096;
+
 /** A socket left by a daemon that is gone is replaced, a live one is not. */
 export async function listenOnSocket(
   app: FastifyInstance,
@@ -129,7 +132,7 @@ export async function listenOnSocket(
   rmSync(path, { force: true });
   const before = process.umask(0o177);
   try {
-    await app.listen({ path });
+    await app.listen({ path, backlog: BACKLOG });
   } finally {
     process.umask(before);
   }

@@ -27,6 +27,7 @@ import { Registry, type VmRow } from "../registry/registry.js";
 import { isOff } from "./admission.js";
 import { startsAtBoot, wavesOf } from "./autostart.js";
 import { definitionProblems } from "./definition-rules.js";
+import { dryRun } from "./dry-run.js";
 import { runtimeFolders, type Survivor, survivorIn } from "./recovery.js";
 import { VmDriver } from "./vm-driver.js";
 import type { VmFolders } from "./vm-folders.js";
@@ -45,6 +46,8 @@ export interface Change {
   readonly ifMatch?: number | undefined;
   /** A client over TCP, whose paths must lie in the configured folders. */
   readonly remote?: boolean | undefined;
+  /** Say what would be, and change nothing. */
+  readonly dryRun?: boolean | undefined;
 }
 
 const BOOT_FACT = "boot";
@@ -147,6 +150,32 @@ export class Supervisor {
     const driver = this.#insert(definition, power);
     driver.resume();
     return driver;
+  }
+
+  /** What create() would make; throws InvalidRequest with all that is wrong. */
+  async wouldCreate(wanted: CreateVm, { remote = false }: Change): Promise<VmView> {
+    const definition = wholeDefinition(wanted);
+    const refused = this.#taken(definition);
+    return dryRun(
+      { definition, power: wanted.power ?? "stopped", remote, refused },
+      this.#tools.paths,
+    );
+  }
+
+  /** What change() or replace() would make of it, likewise. */
+  async wouldChange(
+    driver: VmDriver,
+    { power, ...wanted }: Readonly<Record<string, unknown>>,
+    { ifMatch, remote = false }: Change,
+  ): Promise<VmView> {
+    const before = driver.view();
+    requireGeneration(before.generation, ifMatch);
+    const definition = parse(VmDefinition, withSlots(wanted), "body");
+    const refused = this.#taken(definition, driver);
+    return dryRun(
+      { definition, power: isPower(power) ? power : before.power, remote, before, refused },
+      this.#tools.paths,
+    );
   }
 
   /** A merge patch (RFC 7396) of the definition with `power`: null restores a default. */
@@ -261,12 +290,17 @@ export class Supervisor {
     this.#tools.paths.check(VmDefinition, definition, { remote, known });
   }
 
-  #refuseTaken({ name, uuid }: VmDefinition, except?: VmDriver): void {
-    for (const driver of this.#drivers.values()) {
-      if (driver === except) continue;
-      if (driver.name === name) throw new VmError("VM_EXISTS", [name]);
-      if (driver.uuid === uuid) throw new VmError("VM_UUID_EXISTS", [uuid]);
-    }
+  #refuseTaken(definition: VmDefinition, except?: VmDriver): void {
+    const [first] = this.#taken(definition, except);
+    if (first !== undefined) throw first;
+  }
+
+  #taken({ name, uuid }: VmDefinition, except?: VmDriver): VmError[] {
+    return [...this.#drivers.values()].flatMap((driver) => {
+      if (driver === except) return [];
+      if (driver.name === name) return [new VmError("VM_EXISTS", [name])];
+      return driver.uuid === uuid ? [new VmError("VM_UUID_EXISTS", [uuid])] : [];
+    });
   }
 
   // When a daemon starts.
@@ -367,6 +401,7 @@ const startable = (driver: VmDriver) => ({
 });
 
 const PowerField = closed({ power: Power });
+const isPower = (wished: unknown): wished is Power => Value.Check(Power, wished);
 const powerOf = (wished: unknown): Power => parse(PowerField, { power: wished }, "body").power;
 
 function requireGeneration(generation: number, ifMatch: number | undefined): void {

@@ -1,5 +1,6 @@
 // One VM as it is stored and shown: every change goes to the registry together with the event that
 // tells of it, in one commit, and then to those who wait for it.
+import { isDeepStrictEqual } from "node:util";
 import type { Logger } from "pino";
 import type {
   EventKind,
@@ -130,7 +131,8 @@ export class VmRecord {
     const { definition, power, supervision, process } = change;
     const row = this.#row;
     const redefined = definition !== undefined && !same(definition, row.definition);
-    const changed = redefined || (change.declared === true && power !== row.power);
+    const changed =
+      redefined || (change.declared === true && power !== undefined && power !== row.power);
     return {
       ...row,
       ...(redefined && { definition }),
@@ -157,7 +159,8 @@ export class VmRecord {
   }
 }
 
-const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
+/** In whatever order a client wrote the members. */
+const same = (a: unknown, b: unknown): boolean => isDeepStrictEqual(a, b);
 
 const RUNS: ReadonlySet<VmPower> = new Set(["running", "paused"]);
 

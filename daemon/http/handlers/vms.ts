@@ -9,6 +9,7 @@ import {
   type VmView,
 } from "../../../api-schema/index.js";
 import type { OperationId } from "../../../api-schema/operations.js";
+import { mergePatch } from "../../merge-patch.js";
 import type { Change, Supervisor } from "../../supervisor/supervisor.js";
 import { type Call, type Handlers, isRemote, type Principal, Reply } from "../call.js";
 import { page } from "../page.js";
@@ -49,7 +50,9 @@ export function vmHandlers(supervisor: Supervisor): Pick<Handlers, VmOperation> 
 
   return {
     listVms: ({ query }) => page(supervisor.list(), query),
-    createVm: ({ body, principal, attempt }) => {
+    createVm: async ({ body, query, principal, attempt }) => {
+      if (query.dryRun === true)
+        return new Reply(200, await supervisor.wouldCreate(body, by(principal)));
       const uuid = body.uuid ?? attempt?.uuid;
       const made = attempt?.again === true && uuid !== undefined && supervisor.lookUp(uuid);
       if (made) return made.view(); // by a daemon that did not live to say so
@@ -64,16 +67,25 @@ export function vmHandlers(supervisor: Supervisor): Pick<Handlers, VmOperation> 
       };
       return driver.waitForChange(seen, timeout, signal);
     },
-    replaceVm: async ({ path, body, ifMatch, principal }) => {
+    replaceVm: async ({ path, query, body, ifMatch, principal }) => {
       const author = by(principal, ifMatch);
       const driver = supervisor.lookUp(path.vm);
-      if (driver !== undefined) return supervisor.replace(driver, body, author);
+      if (driver !== undefined)
+        return query.dryRun === true
+          ? supervisor.wouldChange(driver, { uuid: driver.uuid, ...body }, author)
+          : supervisor.replace(driver, body, author);
       if (ifMatch !== undefined) throw new VmError("VM_NOT_FOUND", [path.vm]);
       requireNamed(path.vm, body);
+      if (query.dryRun === true) return supervisor.wouldCreate(body, author);
       return new Reply(201, supervisor.create(body, author).view());
     },
-    changeVm: ({ path, body, ifMatch, principal }) =>
-      supervisor.change(supervisor.find(path.vm), body, by(principal, ifMatch)),
+    changeVm: ({ path, query, body, ifMatch, principal }) => {
+      const driver = supervisor.find(path.vm);
+      const author = by(principal, ifMatch);
+      if (query.dryRun !== true) return supervisor.change(driver, body, author);
+      const wanted = mergePatch({ ...driver.row.definition, power: driver.row.power }, body);
+      return supervisor.wouldChange(driver, wanted as Record<string, unknown>, author);
+    },
     deleteVm: async ({ path, ifMatch }) => {
       await supervisor.remove(supervisor.find(path.vm), ifMatch);
       return undefined;
