@@ -82,6 +82,14 @@ export class VmProcess {
     return this.connection.call("consoleWrite", { data: Buffer.from(text).toString("base64") });
   }
 
+  /** Kills the process and resolves when it is gone. */
+  async kill(): Promise<void> {
+    const gone = new Promise((resolve) => this.#child.once("exit", resolve));
+    this.#child.kill("SIGKILL");
+    await gone;
+    this.connection.close();
+  }
+
   /** Ends the process and resolves when it is gone. */
   async end(): Promise<void> {
     const gone = new Promise((resolve) => this.#child.once("exit", resolve));

@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import { describe, expect, it } from "vitest";
 import { type Random, random } from "../fake-storage.js";
 import { RawBackend } from "../raw.js";
@@ -102,4 +103,25 @@ describe.each(VARIANTS)("an image: $name", (variant) => {
       }
     }
   });
+});
+
+it("waits where the host is full, says so, and goes on", async () => {
+  const rig = new Qcow2Rig(random(5), { size: 512 * KIB, clusterSize: 4096 });
+  await rig.write(0, stamped(4096, 1));
+  rig.storage.errors.set("write", constants.errno.ENOSPC);
+  let ended = 0;
+  const writes = [1, 20, 40].map(async (cluster) => {
+    await rig.write(4096 * cluster, stamped(4096, 2));
+    ended++;
+  });
+  await rig.disk.idle(); // nothing is under way but what waits
+  expect([ended, rig.stalls]).toEqual([0, [true]]);
+  expect(await rig.read(0, 512)).toEqual(stamped(512, 1));
+  rig.storage.errors.clear();
+  rig.host.clock.advance(2_000_000_000n);
+  await Promise.all(writes);
+  expect(rig.stalls).toEqual([true, false]);
+  expect(await rig.read(4096 * 40, 4096)).toEqual(stamped(4096, 2));
+  rig.close();
+  openImage(rig.storage, { readOnly: false, strict: true });
 });
