@@ -15,7 +15,8 @@ const nodeGyp = process.env.npm_config_node_gyp;
 const [program, before] = nodeGyp === undefined ? ["node-gyp", []] : [process.execPath, [nodeGyp]];
 const args = [
   ...before,
-  process.argv[2] ?? "build",
+  // "build" configures too: a new source file is in no makefile yet.
+  ...(process.argv[2] === "rebuild" ? ["rebuild"] : ["configure", "build"]),
   "-j",
   String(availableParallelism()),
   ...(hasHeaders ? [`--nodedir=${prefix}`] : []),

@@ -154,3 +154,51 @@ test("launchd's sockets are undefined elsewhere", () => {
   if (process.platform === "darwin") return;
   expect(host().launchActivateSocket("Listeners")).toBeUndefined();
 });
+
+// In a process of its own, since there is no way back.
+const CONFINED = `
+  import { spawnSync } from "node:child_process";
+  import { connect, createServer } from "node:net";
+  import { readFileSync, writeFileSync } from "node:fs";
+  import { Worker } from "node:worker_threads";
+  import { host } from ${JSON.stringify(new URL("../dist/native/host.js", import.meta.url).href)};
+  const folder = process.argv[1];
+  const seen = { confined: host().confine() };
+  seen.program = spawnSync("/bin/true").error?.code;
+  writeFileSync(folder + "/written", "still");
+  seen.file = readFileSync(folder + "/written", "utf8");
+  seen.thread = await new Promise((done) =>
+    new Worker(new URL("data:text/javascript,import { parentPort } from 'node:worker_threads'; parentPort.postMessage('runs')")).once("message", done));
+  seen.tcp = await new Promise((done) =>
+    connect(9, "127.0.0.1").once("error", (error) => done(error.code)));
+  seen.unix = await new Promise((done) => {
+    const server = createServer((socket) => socket.end("hello")).listen(folder + "/unix", () =>
+      connect(folder + "/unix").once("data", (data) => { server.close(); done(String(data)); }));
+  });
+  const status = readFileSync("/proc/self/status", "utf8");
+  seen.kernel = [/^NoNewPrivs:\\s*(.*)/m, /^Seccomp:\\s*(.*)/m].map((line) => line.exec(status)?.[1]);
+  console.log(JSON.stringify(seen));
+`;
+
+test.runIf(process.platform === "linux")(
+  "a confined process keeps its files, threads and Unix sockets, and no more",
+  async () => {
+    const child = spawn(process.execPath, ["--input-type=module", "-e", CONFINED, folder], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    let said = "";
+    child.stdout.on("data", (data) => {
+      said += String(data);
+    });
+    await new Promise((done) => child.once("close", done));
+    expect(JSON.parse(said)).toEqual({
+      confined: true,
+      program: "EPERM",
+      file: "still",
+      thread: "runs",
+      tcp: "EAFNOSUPPORT",
+      unix: "hello",
+      kernel: ["1", "2"],
+    });
+  },
+);

@@ -47,6 +47,12 @@ export interface HostFacilities {
   receiveDescriptors(socket: number, most: number): Received | undefined;
   /** systemd's notification protocol ("READY=1"); false where NOTIFY_SOCKET is not set. */
   sdNotify(text: string): boolean;
+  /**
+   * Gives up, for good and for all threads, what the process of a VM has no need of once its machine
+   * stands: new programs and processes, new privileges, core files, sockets other than Unix ones.
+   * Such calls fail with ENOSYS then. False where the host has no such thing.
+   */
+  confine(): boolean;
   /** Both ends of a new pseudo-terminal. */
   openPty(): Pty;
   /** launchd's sockets of this job; undefined on other hosts. */

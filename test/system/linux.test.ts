@@ -1,4 +1,5 @@
 // A stock Debian kernel finds the machine it expects, and nothing to complain about.
+import { readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { VmView } from "../../api-schema/index.js";
 import { TestDaemon } from "../daemon/daemon.js";
@@ -27,6 +28,18 @@ describe("one CPU", () => {
   it("the kernel's log is clean", () => {
     expect(dmesgProblems(dmesg)).toEqual([]);
     expect(dmesg).toMatch(/ACPI: Interpreter enabled/);
+  });
+
+  it("its process could do no more than it has to", async () => {
+    const { status } = await daemon.client.call("getVm", { vm: "one" });
+    const kernel = readFileSync(`/proc/${status.pid}/status`, "utf8");
+    expect(kernel).toMatch(/^NoNewPrivs:\s+1$/m);
+    expect(kernel).toMatch(/^Seccomp:\s+2$/m);
+    const threads = readdirSync(`/proc/${status.pid}/task`);
+    for (const thread of threads)
+      expect(readFileSync(`/proc/${status.pid}/task/${thread}/status`, "utf8")).toMatch(
+        /^Seccomp:\s+2$/m,
+      );
   });
 
   it("the TSC is the clock, known and not measured; HPET and PM timer are there", async () => {

@@ -15,6 +15,7 @@ runProcess(folder, {
   tryLock: (fd) => host().lockFile(fd),
   lockFile: (fd, shared) => host().lockFile(fd, shared),
   openPty: () => host().openPty(),
+  confine: () => host().confine(),
   createMachine,
   version: VERSION,
   nonce,

@@ -20,6 +20,7 @@ const processHost: ProcessHost = {
   openPty: () => {
     throw new Error("no terminals here");
   },
+  confine: () => true,
   createMachine: () => machine,
   version: "1.2.3",
 };

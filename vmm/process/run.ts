@@ -23,6 +23,8 @@ export interface ProcessHost {
   /** For disk images. */
   readonly lockFile: LockFile;
   readonly openPty: () => Pty;
+  /** Gives up what only the building of a machine needs; false where the host cannot. */
+  readonly confine: () => boolean;
   readonly createMachine: (options: MachineOptions) => Machine;
   readonly version: string;
   /** Of the launch file that is meant, where who starts the process says it. */
@@ -57,6 +59,8 @@ export async function runProcess(folder: string, host: ProcessHost): Promise<num
     version: host.version,
   });
   await server.listen();
+  // Before the guest runs its first instruction.
+  if (!host.confine()) process.stderr.write("this host has no way to confine the process\n");
   const ignore = handleSignals(vm);
   // A start that fails ends the VM, which status.json and every client are told.
   if (launch.start) vm.start().catch((error: unknown) => tell(error));

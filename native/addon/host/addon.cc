@@ -179,6 +179,13 @@ Value launch_activate_socket(const Info& info) {
   return numbers(info.Env(), fds);
 }
 
+// (): false where the host has no such thing
+Value confine(const Info& info) {
+  const int error = host::confine();
+  if (error != 0 && error != ENOSYS) return fail(info, error, "seccomp");
+  return Napi::Boolean::New(info.Env(), error == 0);
+}
+
 // (): {fd, slave, path}
 Value open_pty(const Info& info) {
   host::Pty pty;
@@ -203,6 +210,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("receiveDescriptors", Napi::Function::New<receive_descriptors>(env));
   add("sdNotify", Napi::Function::New<sd_notify>(env));
   add("launchActivateSocket", Napi::Function::New<launch_activate_socket>(env));
+  add("confine", Napi::Function::New<confine>(env));
   add("openPty", Napi::Function::New<open_pty>(env));
   return exports;
 }

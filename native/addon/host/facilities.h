@@ -51,4 +51,8 @@ int sd_notify(const std::string& text);
 // The sockets that launchd holds for this job. ENOSYS on other hosts.
 int launch_activate_socket(const std::string& name, std::vector<int>& fds);
 
+// For good, all threads: no core file, no new privileges, no system call that a VM's process has no
+// need of once its machine stands. ENOSYS: this host has no such thing.
+int confine();
+
 }  // namespace hv::host
