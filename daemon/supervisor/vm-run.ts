@@ -50,6 +50,8 @@ export class VmRun {
   readonly #tools: RunTools;
   readonly #record: VmRecord;
   #process: VmProcess | undefined;
+  /** The generation of the newest status that the process has told. */
+  #seen = 0;
   /** Its process is being ended by us: a SIGKILL is then no failure of the VM. */
   #ending: "stop" | "kill" | "never started" | undefined;
 
@@ -84,6 +86,7 @@ export class VmRun {
     const before = { power: row.power, supervision: row.supervision, status: row.status };
     const nonce = randomUUID();
     this.#ending = undefined;
+    this.#seen = 0;
     const folder = this.#tools.folders.prepare(row.definition, nonce);
     const consoleStart = readConsoleLog(this.#tools.folders.console(this.#record.uuid), 0, 0).end;
     const process = { nonce, pid: 0, startTime: "", folder, consoleStart };
@@ -108,6 +111,7 @@ export class VmRun {
   async adopt(found: ProcessRecord | undefined): Promise<void> {
     if (found === undefined) return this.#endedUnseen();
     const process = adoptVm(found);
+    this.#seen = 0;
     this.#process = process;
     this.#record.note({ process: found });
     this.#watchEnd(process);
@@ -216,7 +220,10 @@ export class VmRun {
   }
 
   /** The last state is told by the end of the process: until then its folder is in use. */
-  #follow({ state, generation: _, ...rest }: VmStatus): void {
+  #follow({ state, generation, ...rest }: VmStatus): void {
+    // An answer may come after the notice of what came after it.
+    if (generation < this.#seen) return;
+    this.#seen = generation;
     if (state === "created") return; // a step on the way of a start
     const { resets } = rest;
     if (state === "stopped" || state === "failed") {
