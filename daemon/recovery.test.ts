@@ -1,6 +1,6 @@
 // Sudden ends: of a VM's process, of the daemon, of both. What was acknowledged stands, VMs go on
 // without a daemon, and the next one knows all of it.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import Database from "better-sqlite3";
@@ -225,5 +225,70 @@ describe("the end of the daemon", () => {
     await daemon.launch();
     expect((await daemon.vm("gone")).status.state).toBe("failed");
     expect((await daemon.start("gone")).status.state).toBe("running");
+  });
+
+  /** Between two daemons; the row's VM is found by its name. */
+  async function tamper(sql: string, name: string): Promise<void> {
+    await daemon.kill("SIGKILL");
+    const db = new Database(join(daemon.folder, "state", "registry.db"));
+    expect(db.prepare(sql).run(name).changes).toBe(1);
+    db.close();
+    await daemon.launch();
+  }
+
+  it("a VM that runs and that the registry has lost is taken in again", async () => {
+    const { uuid, status } = await daemon.run("lost", "count", { labels: { a: "b" } });
+    await tamper("DELETE FROM vms WHERE name = ?", "lost");
+    const vm = await daemon.vm("lost");
+    expect(vm).toMatchObject({
+      uuid,
+      power: "running",
+      definition: { labels: { a: "b" } },
+      status: { state: "running", pid: status.pid },
+    });
+    expect((await post("/vms/lost/stop")).status.state).toBe("stopped");
+  });
+
+  it("so is one whose row cannot be read", async () => {
+    const { uuid, status } = await daemon.run("torn", "count");
+    await tamper("UPDATE vms SET definition = '{' WHERE name = ?", "torn");
+    expect(await daemon.vm("torn")).toMatchObject({
+      uuid,
+      status: { state: "running", pid: status.pid },
+    });
+    await restart();
+    expect((await daemon.vm("torn")).status.pid).toBe(status.pid);
+  });
+
+  it("a VM that the registry says is off, and that runs, is not started twice", async () => {
+    const { uuid, status } = await daemon.run("twice", "count");
+    await tamper(
+      `UPDATE vms SET status = json_set(status, '$.state', 'stopped'), process = NULL
+       WHERE name = ?`,
+      "twice",
+    );
+    expect(await daemon.vm("twice")).toMatchObject({
+      uuid,
+      status: { state: "running", pid: status.pid },
+    });
+    expect((await daemon.refusal("POST", "/vms/twice/start")).code).toBe("VM_STATE_FORBIDS");
+    expect(daemon.vmPids()).toEqual([status.pid]);
+  });
+
+  it("what a deleted VM left behind is cleared away, and nothing else", async () => {
+    const { uuid } = await daemon.create("gone", "powerOff");
+    const { uuid: kept } = await daemon.create("kept", "powerOff");
+    await daemon.start("gone", "stopped");
+    await daemon.start("kept", "stopped");
+    await daemon.client.json("DELETE", "/vms/gone");
+    const run = join(daemon.folder, "run", "vm", uuid.replaceAll("-", ""));
+    const state = join(daemon.folder, "state", "vms", uuid);
+    const foreign = join(daemon.folder, "state", "vms", "notes");
+    for (const folder of [run, state, foreign]) mkdirSync(folder, { recursive: true });
+    await restart();
+    expect([run, state].map((folder) => existsSync(folder))).toEqual([false, false]);
+    expect(existsSync(foreign)).toBe(true);
+    expect(existsSync(join(daemon.folder, "state", "vms", kept))).toBe(true);
+    expect((await daemon.history("kept")).toString()).toBe("bye\r\n");
   });
 });

@@ -59,6 +59,8 @@ export class VmDriver {
   readonly #readiness: Readiness;
   /** On the way to the power that is wished for: not begun to, or started and not there yet. */
   #driving: "begin" | "started" | undefined;
+  /** Until resume(): what runs is not known yet, and nothing is done by itself. */
+  #held = true;
   /** Stops that have overtaken what waited. */
   #stops = 0;
   #shutdownSent = false;
@@ -215,6 +217,7 @@ export class VmDriver {
 
   /** Goes on with what an earlier daemon had begun. */
   resume(): void {
+    this.#held = false;
     this.#schedule();
     this.#changed();
   }
@@ -359,7 +362,7 @@ export class VmDriver {
     this.console.changed();
     this.#readiness.look();
     if (isOff(this.state)) this.#shutdownSent = false;
-    if (this.#gone || this.#queue.waiting.length > 0) return;
+    if (this.#gone || this.#held || this.#queue.waiting.length > 0) return;
     const { power, generation, status } = this.row;
     const next = this.#driving === undefined ? "done" : nextStep(power, this.state);
     if (next === "wait" || (next === "shutdown" && this.#shutdownSent)) return;
@@ -454,7 +457,7 @@ export class VmDriver {
   #schedule(): void {
     clearTimeout(this.#timer);
     const { nextStart } = this.row.status;
-    if (nextStart === undefined || this.#gone || !isOff(this.state)) return;
+    if (nextStart === undefined || this.#gone || this.#held || !isOff(this.state)) return;
     const delay = Math.max(0, Date.parse(nextStart) - Date.now());
     this.#timer = setTimeout(() => void this.#restart(), delay);
     this.#timer.unref();
