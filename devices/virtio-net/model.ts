@@ -98,6 +98,7 @@ class VirtioNet implements VirtioModel, NetCard {
   /** Something sent waits for the descriptor. */
   #waiting = false;
   #again = false;
+  #announceDue = false;
   #posted: Chain[] = [];
   #postedBytes = 0;
   #sending: Chain[] = [];
@@ -165,6 +166,10 @@ class VirtioNet implements VirtioModel, NetCard {
     this.#resting = false;
     this.#agree();
     this.#applyFilter();
+    this.#showLink();
+    // Restored: whoever is on the network now should learn where this address is.
+    if (this.#announceDue && this.#context.has(F.announce)) this.#setStatus(STATUS.announce, true);
+    this.#announceDue = false;
     this.#watch();
   }
   /** The legacy interface: the driver may choose its address. */
@@ -182,9 +187,8 @@ class VirtioNet implements VirtioModel, NetCard {
       this.#active = active;
       this.#link = link;
       this.#control.restore(control);
-      this.#showLink();
-      // Whoever is on the network now should learn where this address is.
-      this.#setStatus(STATUS.announce, active && this.#context.has(F.announce));
+      this.#announceDue = active;
+      this.#applyFilter();
     };
   }
   dispose(): void {

@@ -19,6 +19,9 @@ export interface LaunchOptions {
   readonly console: string;
   /** A folder of saveState to go on from. */
   readonly restore?: string;
+  /** Words before the command: another user, another network. */
+  readonly within?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 export class VmProcess {
@@ -32,7 +35,8 @@ export class VmProcess {
     this.#console = console;
   }
 
-  static async launch({ folder, definition, console, restore }: LaunchOptions): Promise<VmProcess> {
+  static async launch(options: LaunchOptions): Promise<VmProcess> {
+    const { folder, definition, console, restore, within = [], environment } = options;
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const launch: LaunchFile = {
       nonce: folder,
@@ -45,7 +49,9 @@ export class VmProcess {
     };
     writeFileSync(join(folder, runtimeFiles.launch), JSON.stringify(launch));
     const log = openSync(join(folder, "process.log"), "a");
-    const child = spawn(process.execPath, [PROGRAM, folder], { stdio: ["ignore", log, log] });
+    const [program = "", ...words] = [...within, process.execPath, PROGRAM, folder];
+    const env = { ...process.env, ...environment };
+    const child = spawn(program, words, { stdio: ["ignore", log, log], env });
     const socket = join(folder, runtimeFiles.socket);
     const connection = await connected(socket, definition.name, child, folder);
     await connection.hello();
@@ -93,7 +99,7 @@ export class VmProcess {
   /** Ends the process and resolves when it is gone. */
   async end(): Promise<void> {
     const gone = new Promise((resolve) => this.#child.once("exit", resolve));
-    if (this.#child.exitCode !== null) return;
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     await this.connection.call("stop", {}).catch(() => this.#child.kill("SIGKILL"));
     await gone;
     this.connection.close();

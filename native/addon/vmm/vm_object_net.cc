@@ -1,5 +1,5 @@
-// Opening what network cards are plugged into. Failures are Errors as Node makes them, with code and
-// errno, or a sentence.
+// Opening what network cards are plugged into. Failures are Errors in words for the operator, with
+// code and errno as Node's have.
 #include <uv.h>
 
 #include "../arguments.h"
@@ -20,7 +20,7 @@ using Info = Napi::CallbackInfo;
 Napi::Value fail(const Info& info, int error, const char* what) {
   const char* const code = uv_err_name(-error);
   Napi::Error thrown = Napi::Error::New(
-      info.Env(), std::string{code} + ": " + uv_strerror(-error) + ", " + what);
+      info.Env(), std::string{what} + ": " + uv_strerror(-error) + " (" + code + ")");
   thrown.Set("code", Napi::String::New(info.Env(), code));
   thrown.Set("errno", Napi::Number::New(info.Env(), -error));
   thrown.ThrowAsJavaScriptException();
@@ -57,13 +57,13 @@ Napi::Value VmObject::net_tap(const Info& info) {
   const std::string name = args.text(0, "name"), bridge = args.text(1, "bridge");
   if (!args.ok() || !alive(info)) return info.Env().Undefined();
   net::host::Tap tap;
-  if (const int error = net::host::open_tap(name, tap)) return fail(info, error, "opening it");
+  if (const int error = net::host::open_tap(name, tap)) return fail(info, error, "the interface");
   auto link = std::make_unique<net::TapLink>(tap);  // closes it if we fail
   if (const int error = net::host::set_up(tap.name); error != 0 && error != EPERM)
-    return fail(info, error, "taking it up");
+    return fail(info, error, "taking the interface up");
   if (!bridge.empty())
     if (const int error = net::host::join_bridge(tap.name, bridge))
-      return fail(info, error, "putting it on the bridge");
+      return fail(info, error, "the bridge");
   const Napi::Array out = Napi::Array::New(info.Env());
   out.Set(0u, net_port(info, std::move(link)));
   out.Set(1u, tap.name);
@@ -76,7 +76,7 @@ Napi::Value VmObject::net_stream(const Info& info) {
   const std::string path = args.text(0, "path");
   if (!args.ok() || !alive(info)) return info.Env().Undefined();
   int fd = -1;
-  if (const int error = net::connect_unix(path, fd)) return fail(info, error, "connecting");
+  if (const int error = net::connect_unix(path, fd)) return fail(info, error, "its socket");
   return net_port(info, std::make_unique<net::StreamLink>(fd));
 }
 

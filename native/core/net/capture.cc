@@ -27,7 +27,7 @@ constexpr std::uint32_t padded(std::size_t length) {
 Capture::Capture(int fd, const std::string& name, std::uint64_t limit, std::uint32_t snap)
     : fd_{fd}, limit_{limit}, snap_{snap} {
   for (const std::uint32_t word : {kSection, 28u, kByteOrder, kVersion, ~0u, ~0u, 28u}) put32(word);
-  const std::uint32_t length = 32 + padded(name.size());
+  const std::uint32_t length = 36 + padded(name.size());
   for (const std::uint32_t word : {kInterface, length, kLinkEthernet, snap_}) put32(word);
   put32(kOptionName | static_cast<std::uint32_t>(name.size()) << 16);
   buffer_.insert(buffer_.end(), name.begin(), name.end());
