@@ -1,15 +1,19 @@
 // For guests of tests: one AF_VSOCK stream between this program's standard input and output and
 // the host or whoever connects. `vsock connect PORT`, `vsock listen PORT`.
+#include <errno.h>
 #include <linux/vm_sockets.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+static void say(const char *text) { (void)!write(2, text, strlen(text)); }
+
 static int fail(const char *what) {
-  perror(what);
+  int error = errno;
+  say(what);
+  say(error == ECONNRESET ? ": reset\n" : error == ECONNREFUSED ? ": refused\n" : ": failed\n");
   return 1;
 }
 
@@ -20,7 +24,7 @@ static int open_stream(int listening, unsigned port) {
   if (fd < 0) return -1;
   if (!listening) return connect(fd, (struct sockaddr *)&address, sizeof(address)) ? -1 : fd;
   if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 1)) return -1;
-  fprintf(stderr, "vsock: listening\n");
+  say("vsock: listening\n");
   return accept(fd, NULL, NULL);
 }
 
