@@ -291,4 +291,19 @@ describe("the end of the daemon", () => {
     expect(existsSync(join(daemon.folder, "state", "vms", kept))).toBe(true);
     expect((await daemon.history("kept")).toString()).toBe("bye\r\n");
   });
+
+  it("a kill that the daemon did not see the end of is no failure of the VM", async () => {
+    const { status } = await daemon.run("ending", "hello", { restart: { policy: "always" } });
+    await daemon.kill("SIGKILL");
+    process.kill(status.pid ?? 0, "SIGKILL");
+    const db = new Database(join(daemon.folder, "state", "registry.db"));
+    // As the daemon stores it before it ends the process.
+    db.prepare("UPDATE vms SET power = 'stopped'").run();
+    db.close();
+    await daemon.launch();
+    expect((await daemon.vm("ending")).status).toMatchObject({
+      state: "stopped",
+      reason: "stop requested",
+    });
+  });
 });

@@ -43,6 +43,13 @@ const START_TORN: VmExit = {
   detail: "the daemon ended while it was being started",
 };
 
+const stoppedByUs = (detail: string): VmExit => ({
+  state: "stopped",
+  reason: "stop requested",
+  exitStatus: 100,
+  detail,
+});
+
 type Before = Pick<VmRow, "power" | "supervision" | "status">;
 
 export class VmRun {
@@ -203,11 +210,16 @@ export class VmRun {
   #endedUnseen(): void {
     const { process } = this.#record.row;
     if (process === undefined) return;
-    const known = exitOf(process.folder, process.nonce);
-    const torn = this.#record.state === "starting" && known.reason === "killed by signal";
-    const exit = torn ? START_TORN : known;
+    const exit = this.#unseen(exitOf(process.folder, process.nonce));
     this.#tools.log.warn({ vm: this.#record.name, ...exit }, "ended while no daemon ran");
     this.#ended(exit);
+  }
+
+  /** Without last words: what an earlier daemon had begun to do says what it was. */
+  #unseen(exit: VmExit): VmExit {
+    if (exit.reason !== "killed by signal") return exit;
+    if (this.#record.row.power === "stopped") return stoppedByUs("its process was ended");
+    return this.#record.state === "starting" ? START_TORN : exit;
   }
 
   /** Its start was never acknowledged; nothing of the guest has run. */
@@ -249,11 +261,11 @@ export class VmRun {
   #told(exit: VmExit): VmExit {
     if (this.#ending === "never started") return START_TORN;
     if (this.#ending === undefined || exit.reason !== "killed by signal") return exit;
-    const detail =
+    return stoppedByUs(
       this.#ending === "kill"
         ? "its process was killed"
-        : "its process did not answer and was ended";
-    return { state: "stopped", reason: "stop requested", exitStatus: 100, detail };
+        : "its process did not answer and was ended",
+    );
   }
 
   /** A process that was killed leaves its socket behind. */
