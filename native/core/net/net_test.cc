@@ -19,6 +19,7 @@
 #include "net/stream_link.h"
 #include "net/switch_link.h"
 #include "net/tap_link.h"
+#include "net/vmnet_link.h"
 
 using namespace hv;
 using namespace hv::net;
@@ -375,6 +376,70 @@ TEST(a_switch_leaves_work_only_to_those_who_take_it) {
   const auto whole = b.receive();
   EXPECT_EQ(whole.size(), 1u);
   EXPECT_EQ(b.header.gso_size, 1000);
+}
+
+// vmnet as far as its calls go: packets wait, few are given at once, and it can end.
+struct FakeVmnet final : VmnetInterface {
+  std::size_t most_bytes() const override { return 1518; }
+  std::size_t most_packets() const override { return 4; }
+  bool read(std::vector<VmnetPacket>& packets, std::size_t& count) override {
+    ++*calls;
+    for (count = 0; count < packets.size() && !waiting->empty(); ++count) {
+      const Bytes& one = waiting->front();
+      packets[count].size = scatter(one, packets[count].pieces);
+      waiting->pop_front();
+    }
+    return *alive;
+  }
+  bool write(const std::vector<VmnetPacket>& packets, std::size_t& count) override {
+    ++*calls;
+    for (const VmnetPacket& one : packets) {
+      Bytes& out = sent->emplace_back(one.size);
+      gather(one.pieces, 0, out);
+    }
+    count = packets.size();
+    return *alive;
+  }
+  std::shared_ptr<std::deque<Bytes>> waiting = std::make_shared<std::deque<Bytes>>();
+  std::shared_ptr<std::vector<Bytes>> sent = std::make_shared<std::vector<Bytes>>();
+  std::shared_ptr<int> calls = std::make_shared<int>(0);
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+};
+
+TEST(vmnet_moves_many_packets_a_call_and_cuts_what_is_too_large) {
+  auto fake = std::make_unique<FakeVmnet>();
+  const auto waiting = fake->waiting;
+  const auto sent = fake->sent;
+  const auto calls = fake->calls;
+  const auto alive = fake->alive;
+  int wake[2];
+  REQUIRE(::pipe2(wake, O_NONBLOCK | O_CLOEXEC) == 0);
+  VmnetLink link{std::move(fake), wake[0], wake[1]};
+  for (std::size_t i = 0; i < 6; ++i) waiting->push_back(frame_of(100 + i));
+  Bytes room(2000);
+  const iovec piece{room.data(), room.size()};
+  Header header;
+  std::size_t length = 0;
+  for (std::size_t i = 0; i < 6; ++i) {
+    EXPECT(link.receive(header, {&piece, 1}, length) == Result::kDone);
+    EXPECT_EQ(length, 100 + i);
+  }
+  EXPECT(link.receive(header, {&piece, 1}, length) == Result::kBusy);
+  EXPECT_EQ(*calls, 3);
+  header.flags = kNeedsChecksum;
+  header.gso_type = kGsoTcp4;
+  header.gso_size = 1000;
+  header.csum_start = 34;
+  header.csum_offset = 16;
+  Bytes large = tcp_frame(2500);
+  const iovec whole{large.data(), large.size()};
+  EXPECT(link.send(header, {&whole, 1}) == Result::kDone);
+  link.flush();
+  REQUIRE(sent->size() == 3);
+  for (const Bytes& one : *sent) EXPECT(tcp_sums(one));
+  EXPECT_EQ(*calls, 4);
+  *alive = false;
+  EXPECT(link.receive(header, {&piece, 1}, length) == Result::kDown);
 }
 
 }  // namespace
