@@ -235,15 +235,37 @@ bool write_register(VirtualCpu& vcpu, hv_x86_reg_t reg, std::uint64_t value) {
 
 // ---- the host's facts -------------------------------------------------------------------------------
 
-// Counted for a moment against the clock.
+// One instant by the clock and by the counter: the closest of some readings, since this thread may
+// lose its core between two of them.
+struct Instant {
+  std::int64_t nanoseconds = 0;
+  std::uint64_t ticks = 0;
+};
+Instant now() {
+  const auto clock = [] {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+  };
+  Instant best;
+  std::int64_t least = INT64_MAX;
+  for (int i = 0; i < 50; ++i) {
+    const std::int64_t before = clock();
+    const std::uint64_t ticks = host_tsc();
+    const std::int64_t after = clock();
+    if (after - before >= least) continue;
+    least = after - before;
+    best = {before + least / 2, ticks};
+  }
+  return best;
+}
+
 std::uint64_t measure_tsc() {
-  using Clock = std::chrono::steady_clock;
-  const auto before = Clock::now();
-  const std::uint64_t from = host_tsc();
-  std::this_thread::sleep_for(std::chrono::milliseconds{20});
-  const std::uint64_t to = host_tsc();
-  const auto took = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - before);
-  return scale(to - from, 1'000'000'000, static_cast<std::uint64_t>(took.count()));
+  const Instant from = now();
+  std::this_thread::sleep_for(std::chrono::milliseconds{50});
+  const Instant to = now();
+  return scale(to.ticks - from.ticks, 1'000'000'000,
+               static_cast<std::uint64_t>(to.nanoseconds - from.nanoseconds));
 }
 
 template <class T>

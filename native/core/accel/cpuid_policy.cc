@@ -144,10 +144,16 @@ Registers brand(std::uint32_t part) {
   return r;
 }
 
-// The TSC in terms of the crystal clock: hertz = ECX * EBX / EAX.
+// The TSC in terms of the crystal clock: hertz = ECX * EBX / EAX. Kernels multiply ECX in kilohertz
+// by EBX in 32 bits (Linux, native_calibrate_tsc), so a frequency that shares too little with the
+// crystal's is told by the nearest ratio that fits: within 3 millionths.
 Registers tsc_ratio(std::uint64_t hz) {
-  const std::uint64_t common = std::gcd(hz, kCrystalHz);
-  return {static_cast<std::uint32_t>(kCrystalHz / common), static_cast<std::uint32_t>(hz / common),
+  constexpr std::uint64_t kMost = 0xffff'ffff / (kCrystalHz / 1000);
+  std::uint64_t denominator = kCrystalHz / std::gcd(hz, kCrystalHz);
+  if (hz * denominator / kCrystalHz > kMost) denominator = kMost * kCrystalHz / hz;
+  if (denominator == 0) denominator = 1;
+  const std::uint64_t numerator = (hz * denominator + kCrystalHz / 2) / kCrystalHz;
+  return {static_cast<std::uint32_t>(denominator), static_cast<std::uint32_t>(numerator),
           static_cast<std::uint32_t>(kCrystalHz), 0};
 }
 

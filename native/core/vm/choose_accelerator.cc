@@ -9,7 +9,10 @@ namespace hv {
 namespace {
 
 // design.md, "Accelerators": in the order that `auto` prefers.
-constexpr std::string_view kNames[] = {"hvf", "kvm", "soft"};
+struct Known {
+  std::string_view name, hosts;
+};
+constexpr Known kKnown[] = {{"hvf", "Intel Macs"}, {"kvm", "Linux on x86-64"}, {"soft", "any host"}};
 
 const Accelerator* built(std::string_view name) {
   for (const Accelerator* accelerator : accelerators())
@@ -44,10 +47,12 @@ struct Candidate {
   bool preferred = false;  // `auto` takes it
 };
 
-Candidate candidate(std::string_view name) {
+Candidate candidate(const Known& known) {
+  const auto [name, hosts] = known;
   const std::string words{name};
   const Accelerator* const accelerator = built(name);
-  if (accelerator == nullptr) return {{words, false, "not built yet: " + words}};
+  if (accelerator == nullptr)
+    return {{words, false, words + ": only for " + std::string{hosts}}};
   if (auto why = accelerator->unavailable()) return {{words, false, std::move(*why)}};
   if (name == "soft")
     return {{words, true, "the software CPU runs on every host"}, accelerator, true};
@@ -59,7 +64,7 @@ Candidate candidate(std::string_view name) {
 const std::vector<Candidate>& candidates() {
   static const std::vector<Candidate> all = [] {
     std::vector<Candidate> list;
-    for (const std::string_view name : kNames) list.push_back(candidate(name));
+    for (const Known& known : kKnown) list.push_back(candidate(known));
     return list;
   }();
   return all;
