@@ -174,6 +174,8 @@ export type ErrorDetail = string | number;
 
 export const errorSpecs: Readonly<Record<ErrorCode, ErrorSpec>> = SPECS;
 
+export const errorCodes = Object.keys(SPECS) as readonly ErrorCode[];
+
 export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(SPECS, code);
 
 export class VmError extends Error {

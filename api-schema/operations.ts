@@ -3,7 +3,7 @@
 // from this table; daemon/http/handlers/ has one function for each row, and the compiler refuses a
 // row without one.
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox";
-import type { VmAction } from "./actions.js";
+import { type VmAction, vmActions } from "./actions.js";
 import {
   ChangeVm,
   ConsoleQuery,
@@ -29,9 +29,10 @@ import {
   VmPath,
   VmQuery,
   VmView,
+  vmPowers,
   WaitQuery,
 } from "./daemon-api.js";
-import type { ErrorCode } from "./errors.js";
+import { type ErrorCode, errorCodes } from "./errors.js";
 import { Event, EventFilter } from "./events.js";
 import {
   CloneBody,
@@ -128,6 +129,11 @@ const processErrors = [
   "VM_PROCESS_OLD",
   "VM_PROCESS_SILENT",
 ] as const satisfies readonly ErrorCode[];
+
+/** What keeps a machine from being built: of its devices, images and memory. */
+const BUILD =
+  /^(DEVICE|SERIAL|FIRMWARE|IMAGE|FILE_UN|FILE_CH|KERNEL|CMDLINE|INITRD|MULTIBOOT|MODULE|ACCELERATOR|MEMORY|MACHINE|RUNTIME|LAUNCH|SOCKET_PATH|NETWORK_F|NOT_BUILT)/;
+export const buildErrors: readonly ErrorCode[] = errorCodes.filter((code) => BUILD.test(code));
 
 /** Of files that a definition names. */
 const pathErrors = [
@@ -252,7 +258,13 @@ export const operations = {
 
   startVm: {
     ...verb("start", "Start a VM", NoBody),
-    errors: [...processErrors, "VM_START_FAILED", "VM_TEMPLATE", "HOST_SHUTTING_DOWN"],
+    errors: [
+      ...processErrors,
+      ...buildErrors,
+      "VM_START_FAILED",
+      "VM_TEMPLATE",
+      "HOST_SHUTTING_DOWN",
+    ],
   },
   shutdownVm: verb("shutdown", "Press the power button; stop after a time limit", ShutdownBody),
   stopVm: verb("stop", "Stop a VM at once", NoBody),
@@ -568,6 +580,10 @@ export const IdempotencyKeyHeader = Type.String({
 export const takesKey = (spec: OperationSpec): boolean =>
   /^(POST|PATCH) /.test(spec.http) && spec.answer.kind === "json" && spec.secret !== true;
 
+/** In some state; a stop, say, is taken in every one. */
+const isRefusable = (action: VmAction): boolean =>
+  vmActions[action].do.length + vmActions[action].already.length < vmPowers.length;
+
 /** All codes that an operation can be refused with. */
 export function errorsOf(spec: OperationSpec): readonly ErrorCode[] {
   const codes: (ErrorCode | false)[] = [
@@ -576,10 +592,12 @@ export function errorsOf(spec: OperationSpec): readonly ErrorCode[] {
     spec.body !== undefined && "REQUEST_NOT_JSON",
     spec.body !== undefined && "MEDIA_TYPE",
     spec.body !== undefined && "REQUEST_TOO_LARGE",
+    "HOST_NOT_ALLOWED",
     spec.scope !== "none" && "UNAUTHORIZED",
-    spec.scope !== "none" && "FORBIDDEN",
+    spec.scope !== "none" && "RATE_LIMITED",
+    (spec.scope === "operate" || spec.scope === "admin") && "FORBIDDEN",
     spec.path !== undefined && "vm" in spec.path.properties && "VM_NOT_FOUND",
-    spec.action !== undefined && "VM_STATE_FORBIDS",
+    spec.action !== undefined && isRefusable(spec.action) && "VM_STATE_FORBIDS",
     spec.conditional === true && "VM_CHANGED",
     takesKey(spec) && "IDEMPOTENCY_KEY_REUSED",
     takesKey(spec) && "IDEMPOTENCY_KEY_BUSY",

@@ -31,14 +31,19 @@ interface Copy {
 }
 
 /** Throws what can be known at once; what changes meanwhile is found out at its turn. */
-export function checkClone(supervisor: Supervisor, driver: VmDriver, body: CloneBody): CloneInput {
+export function checkClone(
+  supervisor: Supervisor,
+  driver: VmDriver,
+  body: CloneBody,
+  remote: boolean,
+): CloneInput {
   const verdict = admit(driver.state, "clone");
   if (verdict.kind === "deny") throw new VmError("VM_STATE_FORBIDS", [verdict.state, "clone"]);
   const { definition } = driver.row;
   const uuid = (body.uuid ?? randomUUID()).toLowerCase();
   const clone = cloneOf(definition, body, uuid);
   copiesFor(definition, body);
-  supervisor.check(clone);
+  supervisor.check(clone, { remote }, definition);
   return { from: driver.uuid, uuid, body };
 }
 

@@ -135,9 +135,9 @@ export class Supervisor {
   }
 
   /** What create() would refuse. */
-  check(wanted: CreateVm): void {
+  check(wanted: CreateVm, by: Change = {}, before?: VmDefinition): void {
     const definition = wholeDefinition(wanted);
-    this.#refuseWrong(definition, {});
+    this.#refuseWrong(definition, by, before);
     this.#refuseTaken(definition);
   }
 

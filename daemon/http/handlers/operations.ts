@@ -5,7 +5,7 @@ import { CLONE, checkClone } from "../../operations/clone.js";
 import { HOST_SHUTDOWN } from "../../operations/host-shutdown.js";
 import type { Operations } from "../../operations/operations.js";
 import type { Supervisor } from "../../supervisor/supervisor.js";
-import { type Handlers, Reply } from "../call.js";
+import { type Handlers, isRemote, Reply } from "../call.js";
 
 type OperationHandlers =
   | "listOperations"
@@ -41,9 +41,9 @@ export function operationHandlers({
       if (operations.isUnderWay(HOST_SHUTDOWN)) throw new VmError("HOST_SHUTTING_DOWN");
       return begun(operations.start(HOST_SHUTDOWN, body), query.timeout, signal);
     },
-    cloneVm: ({ path, body, query, signal }) => {
+    cloneVm: ({ path, body, query, principal, signal }) => {
       const driver = supervisor.find(path.vm);
-      const input = checkClone(supervisor, driver, body);
+      const input = checkClone(supervisor, driver, body, isRemote(principal));
       return begun(operations.start(CLONE, input, driver.uuid), query.timeout, signal);
     },
   };
