@@ -9,6 +9,7 @@ import { attachConsole, escapeByte, followConsole } from "./console.js";
 import { cancel, clone, guard, listOperations, shutdownCommand } from "./long-work.js";
 import { capture, listNetworks, setLink } from "./networks.js";
 import { bytes, type Cell, type colours, parseBytes, table } from "./table.js";
+import { token } from "./token.js";
 
 export interface Context {
   readonly client: Client;
@@ -114,11 +115,21 @@ const create: Command = {
   },
 };
 
+async function allVms(client: Client): Promise<VmView[]> {
+  const vms: VmView[] = [];
+  for (let cursor: string | undefined; ; ) {
+    const page = await client.call("listVms", cursor === undefined ? {} : { cursor });
+    vms.push(...page.vms);
+    cursor = page.next;
+    if (cursor === undefined) return vms;
+  }
+}
+
 const list: Command = {
   arguments: "",
   summary: "all VMs",
   async run(context) {
-    const { vms } = await context.client.call("listVms", {});
+    const vms = await allVms(context.client);
     const rows = vms.map((vm): Cell[] => [
       { text: vm.name },
       stateCell(vm),
@@ -342,4 +353,5 @@ export const commands: Readonly<Record<string, Command>> = {
   capture,
   delete: remove,
   host,
+  token,
 };

@@ -8,6 +8,7 @@ const GLOBAL = {
   socket: { type: "string", short: "s" },
   url: { type: "string" },
   "token-file": { type: "string" },
+  "ca-file": { type: "string" },
   json: { type: "boolean" },
   help: { type: "boolean", short: "h" },
 } as const satisfies ParseArgsConfig["options"];
@@ -15,6 +16,7 @@ const GLOBAL = {
 const GLOBAL_HELP = `  -s, --socket PATH      the daemon's socket ($XHYVED_SOCKET)
       --url URL          the daemon over TCP, such as http://127.0.0.1:8006
       --token-file FILE  the token for TCP
+      --ca-file FILE     the certificate to check an https URL's server by
       --json             answer in JSON
   -h, --help             this text, or a command's
 `;
@@ -60,6 +62,7 @@ async function run(args: readonly string[]): Promise<void> {
     ...(values.socket === undefined ? {} : { socket: String(values.socket) }),
     ...(values.url === undefined ? {} : { url: String(values.url) }),
     ...(values["token-file"] === undefined ? {} : { tokenFile: String(values["token-file"]) }),
+    ...(values["ca-file"] === undefined ? {} : { caFile: String(values["ca-file"]) }),
   });
   await command.run(
     {
