@@ -251,11 +251,10 @@ it("host sockets: both ways, whole, and gone for the guest that moves", async ()
   const heard: Buffer[] = [];
   const server = createServer((guest) => guest.on("data", (part) => void heard.push(part)));
   await new Promise<void>((done) => server.listen(`${socket}_700`, done));
-  const sent = await ask(
+  await ask(
     vm,
     "busybox dd if=/dev/urandom of=/tmp/x bs=64k count=64; md5sum /tmp/x; vsock connect 700 < /tmp/x & wait",
   );
-  void sent;
   await expect
     .poll(() => Buffer.concat(heard).length, { timeout: LIMIT_S * 1000 })
     .toBe(64 * 65536);
@@ -294,4 +293,7 @@ it("host sockets: both ways, whole, and gone for the guest that moves", async ()
 });
 
 const firstLine = (socket: Socket): Promise<string> =>
-  new Promise((resolve) => socket.once("data", (data) => resolve(String(data))));
+  new Promise((resolve, reject) => {
+    socket.once("data", (data) => resolve(String(data)));
+    socket.once("close", () => reject(new Error("closed before it said anything")));
+  });
