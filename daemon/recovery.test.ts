@@ -306,4 +306,14 @@ describe("the end of the daemon", () => {
       reason: "stop requested",
     });
   });
+
+  it("a stop that it had accepted, and not passed on, is finished by the next one", async () => {
+    await daemon.run("stops", "hello");
+    await tamper("UPDATE vms SET power = 'stopped' WHERE name = ?", "stops");
+    const { status } = await eventually(async () => {
+      const vm = await daemon.vm("stops");
+      return vm.status.state === "stopped" && vm;
+    });
+    expect(status.reason).toBe("stop requested");
+  });
 });

@@ -218,6 +218,8 @@ export class VmDriver {
   /** Goes on with what an earlier daemon had begun. */
   resume(): void {
     this.#held = false;
+    // A stop or shutdown that an earlier daemon had accepted, and may not have passed on.
+    if (this.row.power === "stopped" && !isOff(this.state)) this.#driving ??= "begin";
     this.#schedule();
     this.#changed();
   }

@@ -173,7 +173,19 @@ export class Chaos {
         vms.find((vm) => vm.name === name),
       );
     expectThat(vms.length <= NAMES.length, round, `there are ${vms.length} VMs`);
+    for (const { uuid, power, name } of vms)
+      if (power === "stopped") await this.#goesOff(round, uuid, name);
     await this.#processes(round, vms);
+  }
+
+  /** At once, or as soon as the daemon has finished what the one before had begun. */
+  async #goesOff(round: number, uuid: string, name: string): Promise<void> {
+    for (let waited = 0; ; waited += 50) {
+      const { status } = await this.#daemon.client.json<VmView>("GET", `/vms/${uuid}`);
+      if (isOff(status.state)) return;
+      expectThat(waited < 20_000, round, `${name} should be off, and is ${status.state}`);
+      await sleep(50);
+    }
   }
 
   /** What was acknowledged is so; of what was not, one or the other is. */
@@ -189,7 +201,6 @@ export class Chaos {
       round,
       `${name}: ${vm.power}, not ${[...belief.powers]}`,
     );
-    if (vm.power === "stopped") expectThat(isOff(vm.status.state), round, `${name} runs on`);
     const { state, reason, detail } = vm.status;
     expectThat(reason !== "killed by signal", round, `${name} was ended: ${detail}`);
     if (belief.started && goesOn(vm))
