@@ -52,7 +52,7 @@ export function makeDispatcher(handlers: Handlers, { answers, paths }: DispatchT
       if (spec.body !== undefined && spec.body !== CreateVm)
         paths.check(spec.body, valid.body, { remote });
       const work = (attempt?: Attempt): unknown =>
-        handlerOf(id)({ ...valid, ...context, ...(attempt && { attempt }) });
+        handlerOf(id)(Object.assign(Object.create(context), valid, attempt && { attempt }));
       const { idempotencyKey: key, ifMatch: _, ...sent } = given;
       if (key === undefined || !takesKey(spec)) return work();
       const request = { principal: context.principal, key, operation: id, given: sent };

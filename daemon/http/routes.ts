@@ -85,10 +85,22 @@ export function contextOf(
   request: FastifyRequest,
   wire: { once(event: "close", gone: () => void): unknown },
 ): CallContext {
-  const gone = new AbortController();
-  wire.once("close", () => gone.abort());
+  let gone: AbortController | undefined;
   const { principal, log } = request;
-  return { principal, log, requestId: String(request.id), signal: gone.signal };
+  return {
+    principal,
+    log,
+    requestId: String(request.id),
+    /** Made for those who look. */
+    get signal() {
+      if (gone === undefined) {
+        const made = new AbortController();
+        wire.once("close", () => made.abort());
+        gone = made;
+      }
+      return gone.signal;
+    },
+  };
 }
 
 function send(reply: FastifyReply, answer: AnswerSpec, outcome: unknown): FastifyReply {
@@ -119,7 +131,28 @@ function sendJson(
   return reply
     .code(chosen)
     .header("content-type", "application/json; charset=utf-8")
-    .send(JSON.stringify(body));
+    .send(jsonOf(body));
+}
+
+/** Of views, which stay the same objects while nothing changes, the text is kept. */
+const texts = new WeakMap<object, string>();
+
+function textOf(view: object): string {
+  let text = texts.get(view);
+  if (text === undefined) {
+    text = JSON.stringify(view);
+    texts.set(view, text);
+  }
+  return text;
+}
+
+const isVm = (body: object): boolean => "definition" in body && "status" in body;
+
+function jsonOf(body: Readonly<Record<string, unknown>>): string {
+  const { vms, ...rest } = body;
+  if (!Array.isArray(vms)) return isVm(body) ? textOf(body) : JSON.stringify(body);
+  const more = JSON.stringify(rest).slice(1);
+  return `{"vms":[${vms.map((vm: object) => textOf(vm)).join(",")}]${more === "}" ? "" : ","}${more}`;
 }
 
 const filledIn = (template: string, values: Readonly<Record<string, unknown>>): string =>

@@ -5,7 +5,13 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { connect } from "node:net";
 import websocket from "@fastify/websocket";
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from "fastify";
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from "fastify";
 import type { Logger } from "pino";
 import { reasonOf, VmError } from "../../api-schema/index.js";
 import type { EventLog } from "../events/event-log.js";
@@ -54,6 +60,7 @@ export async function buildServer(parts: ServerParts, tcp?: TcpParts): Promise<F
   const app = Fastify({
     loggerInstance: parts.log as FastifyBaseLogger,
     bodyLimit: BODY_LIMIT,
+    logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
     exposeHeadRoutes: false,
     frameworkErrors: (error, request, reply) => sendProblem(knownError(error), request, reply),
@@ -87,10 +94,17 @@ async function registerAll(
   await app.register(websocket, { options: { maxPayload: BODY_LIMIT } });
   if (tcp === undefined) await app.register(socketAccess);
   else await app.register(tcpAccess, tcp);
+  app.addHook("onResponse", logChanges);
   const answers = new Answers(parts.db);
   const dispatcher = makeDispatcher(makeHandlers(parts), { answers, paths: parts.paths });
   await app.register(operationRoutes, { dispatcher });
   await app.register(rpcRoutes, { dispatcher, stateOf });
+}
+
+/** Who has asked for what; looking is no news. */
+async function logChanges(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const { method, url, principal: by } = request;
+  if (method !== "GET") request.log.info({ method, url, by, status: reply.statusCode }, "asked");
 }
 
 /** The digest of the file's first line; throws VmError naming the file. */

@@ -42,6 +42,7 @@ export interface RowChange {
 export class VmRecord {
   readonly #tools: RecordTools;
   #row: VmRow;
+  #view: { readonly row: VmRow; readonly view: VmView } | undefined;
   readonly #watchers = new Set<() => void>();
 
   constructor(row: VmRow, tools: RecordTools) {
@@ -68,7 +69,13 @@ export class VmRecord {
     return this.#row.status.state;
   }
 
+  /** The same object until something changes. */
   view(): VmView {
+    if (this.#view?.row !== this.#row) this.#view = { row: this.#row, view: this.#makeView() };
+    return this.#view.view;
+  }
+
+  #makeView(): VmView {
     const { definition, generation, created, changed, power, status, process } = this.#row;
     const pid = process?.pid ?? 0;
     return {
