@@ -72,6 +72,7 @@ function outcome(command: string, args: readonly string[], how: How): Run {
 export type Engine = "both" | "interpreter" | "eager";
 
 export interface Ours {
+  readonly accelerator?: "soft" | "hvf";
   readonly engine?: Engine;
   /** The node that runs us, with its first arguments; this one where absent. */
   readonly node?: readonly string[];
@@ -82,13 +83,13 @@ export interface Ours {
 }
 
 export function runOurs(paths: Paths, guest: Guest, how: Ours = {}): Run {
-  const { engine = "both", node = [process.execPath], addons, timeout } = how;
+  const { accelerator = "soft", engine = "both", node = [process.execPath], addons, timeout } = how;
   const machine = ["-A", "-m", MEMORY, "-c", String(guest.cpus), "-s", "0:0,hostbridge"];
   const lpc = ["-s", "31,lpc", "-l", "com1,stdio", "-l", "debugexit"];
   const what = ["-f", `multiboot,${image(paths, guest)}`];
   const xhyve = join(paths.root, "bin", "xhyve");
   const [command = process.execPath, ...before] = node;
-  const args = [...before, xhyve, "--accel", "soft", ...machine, ...lpc, ...what];
+  const args = [...before, xhyve, "--accel", accelerator, ...machine, ...lpc, ...what];
   const env = { ...process.env, XHYVED_SOFTCPU: engine, XHYVED_NATIVE: addons };
   return outcome(command, args, { log: (stdout) => stdout.replaceAll("\r", ""), env, timeout });
 }

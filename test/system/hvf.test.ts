@@ -11,12 +11,16 @@ import { dmesgProblems } from "../guest/dmesg.js";
 import { SHELL_PROMPT } from "../guest/initrd.js";
 import { projectRoot } from "../guest/paths.js";
 import { VmProcess } from "../guest/vm-process.js";
+import { build, differences, expectedLog, GUESTS, runOurs } from "../guests/harness.js";
 import { type Images, linuxImages } from "./linux.js";
 
 const MIB = 2 ** 20;
 const BUILD_MS = 400_000;
 const BOOT_S = 240;
 const COMMAND_S = 60;
+
+const paths = { root: projectRoot };
+const addons = join(projectRoot, "build", "sim");
 
 let folder = "";
 let images: Images;
@@ -26,7 +30,7 @@ beforeAll(async () => {
     timeout: BUILD_MS,
   });
   expect(built.status, built.stderr).toBe(0);
-  process.env.XHYVED_NATIVE = join(projectRoot, "build", "sim");
+  process.env.XHYVED_NATIVE = addons;
   folder = temporaryFolder();
   images = await linuxImages(folder);
 });
@@ -91,4 +95,14 @@ it.for([1, 2])("Debian's cloud kernel with %i vCPUs", async (cpus) => {
   }
   // Nothing that VMX would not do for the guest, and no entry that it refused.
   expect(readFileSync(join(at, "process.log"), "utf8")).not.toMatch(/hvf:/);
+});
+
+it("the conformance guests see what they see everywhere", () => {
+  build(paths);
+  for (const guest of GUESTS) {
+    const ours = runOurs(paths, guest, { accelerator: "hvf", addons });
+    if ("failure" in ours) throw new Error(`${guest.name}: ${ours.failure}`);
+    const expected = readFileSync(expectedLog(paths, guest), "utf8");
+    expect(differences(paths, guest.name, ours.log, expected), guest.name).toEqual([]);
+  }
 });

@@ -86,6 +86,7 @@ Controls negotiate(const Capabilities& offered) {
   for (const Wish& wish : kWishes) take(offered, wish, out);
   for (const auto& window : kWindows)
     if (!offers(offered.primary, window.bit)) lacks(out, window.name);
+  out.pause_exits = offers(offered.primary, kPauseExiting);
   out.cr0_must = offered.cr0_fixed0;
   // SDM Vol. 3, "Restrictions on VMX Operation": an unrestricted guest may clear these two.
   if (out.unrestricted()) out.cr0_must &= ~(kPe | kPg);

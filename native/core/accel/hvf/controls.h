@@ -19,6 +19,8 @@ struct Controls {
   std::uint32_t pin = 0, primary = 0, secondary = 0, exit = 0, entry = 0;
   // CR0 as the hardware may hold it: `cr0_must` set, nothing outside `cr0_may`.
   std::uint64_t cr0_must = 0, cr0_may = 0, cr4_must = 0, cr4_may = 0;
+  // Not in `primary`: for guests with more vCPUs than cores, where PAUSE loops cannot be told.
+  bool pause_exits = false;
   // What the host lacks that nothing can stand for, in words; empty when it has all.
   std::string missing;
 

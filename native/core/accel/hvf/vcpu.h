@@ -126,7 +126,8 @@ class HvfVcpu final : public Vcpu {
   GuestPlatform guest_;
   CpuState kept_;
   Event event_;
-  std::uint32_t primary_ = 0;   // the primary controls as they are in the VMCS
+  std::uint32_t own_primary_ = 0;  // the primary controls without windows
+  std::uint32_t primary_ = 0;      // and as they are in the VMCS
   std::uint64_t tsc_round_ = ~0ull, tsc_offset_ = 0;
   bool refused_ = false;        // an entry that the hardware refused was told of
   std::unique_ptr<softcpu::Cpu> interpreter_;

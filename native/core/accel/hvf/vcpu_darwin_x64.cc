@@ -2,6 +2,7 @@
 
 #include <iterator>
 
+#include "base/thread.h"
 #include "softcpu/cpu.h"
 
 namespace hv::hvf {
@@ -47,7 +48,10 @@ HvfVcpu::HvfVcpu(HvfMachine& machine, const VcpuWiring& wiring)
 HvfVcpu::~HvfVcpu() = default;
 
 void HvfVcpu::set_up() {
-  primary_ = controls_.primary;
+  own_primary_ = controls_.primary;
+  const bool crowded = wiring_.count > host::usable_cores();
+  if (crowded && !controls_.pause_loops() && controls_.pause_exits) own_primary_ |= kPauseExiting;
+  primary_ = own_primary_;
   const std::pair<Field, std::uint64_t> fields[] = {
       {Field::kPinControls, controls_.pin},
       {Field::kPrimaryControls, primary_},
@@ -170,7 +174,7 @@ void HvfVcpu::offer_interrupt(std::uint64_t blocked) {
 
 void HvfVcpu::ask_for_windows(bool interrupt, bool nmi) {
   constexpr std::uint32_t kWindows = kInterruptWindowExiting | kNmiWindowExiting;
-  const std::uint32_t wanted = (controls_.primary & ~kWindows) |
+  const std::uint32_t wanted = (own_primary_ & ~kWindows) |
                                (interrupt ? kInterruptWindowExiting : 0u) |
                                (nmi ? kNmiWindowExiting : 0u);
   if (wanted == primary_) return;
