@@ -96,7 +96,10 @@ void Cpu::refresh() {
   code_base_ = long64 ? 0 : segments[kCs].base;
   rip_mask_ = long64 ? ~0ull : 0xffff'ffffull;
   code_end_ = long64 ? ~0ull : std::uint64_t{segments[kCs].limit} + 1;
-  fetch_mode_ = static_cast<std::uint64_t>(code_size()) | (cpl == 3 ? BlockCache::kUserMode : 0u);
+  const std::uint64_t mode =
+      static_cast<std::uint64_t>(code_size()) | (cpl == 3 ? BlockCache::kUserMode : 0u);
+  if (mode != fetch_mode_) translated.forget_returns();
+  fetch_mode_ = mode;
   // An NMI behind another waits for IRET, and nobody looks at it until then.
   const std::uint32_t always = kAlwaysLookedAt & ~(slow.nmi_blocked ? bit(Signal::kNmi) : 0u);
   translated.poll_mask = always | (static_cast<std::uint32_t>(system_flags >> 9) & 1);
@@ -267,6 +270,7 @@ void Cpu::halt() { slow.activity = Activity::kHalted; }
 
 void Cpu::flush_jump_cache() {
   blocks->flush_jumps();
+  translated.forget_returns();
   translated.jump_tag = blocks->tag(fetch_mode_);
 }
 

@@ -54,6 +54,8 @@ enum class Map : std::uint8_t { kOne, k0F, k0F38, k0F3A };
 
 class Assembler {
  public:
+  typedef std::uint32_t Unaligned32 __attribute__((aligned(1), may_alias));
+
   Assembler(std::uint8_t* begin, std::uint8_t* end) : at_(begin), end_(end) {}
 
   std::uint8_t* here() const { return at_; }
@@ -152,6 +154,21 @@ class Assembler {
   }
   void immediate8(std::uint8_t value) { byte(value); }
 
+  // EAX from a fixed address, and its comparison with a number that may be changed later.
+  void load_eax(const void* from) {
+    byte(0xa1);
+    immediate(reinterpret_cast<std::uintptr_t>(from), 8);
+  }
+  Fixup compare_eax(std::uint32_t with) {
+    byte(0x3d);
+    const Fixup place = rel32();
+    set(place, with);
+    return place;
+  }
+  static void set(Fixup place, std::uint32_t value) {
+    __atomic_store_n(reinterpret_cast<Unaligned32*>(place.at), value, __ATOMIC_RELAXED);
+  }
+
   // ---- jumps
   Fixup jcc(Condition code) {
     byte(0x0f);
@@ -172,16 +189,13 @@ class Assembler {
   void bind(Fixup place) { bind(place, at_); }
   static void bind(Fixup place, const std::uint8_t* target) {
     const auto distance = static_cast<std::int32_t>(target - (place.at + 4));
-    __atomic_store_n(reinterpret_cast<Unaligned32*>(place.at), static_cast<std::uint32_t>(distance),
-                     __ATOMIC_RELAXED);
+    set(place, static_cast<std::uint32_t>(distance));
   }
   void align(std::size_t to) {
     while ((reinterpret_cast<std::uintptr_t>(at_) & (to - 1)) != 0 && !overflowed_) byte(0xcc);
   }
 
  private:
-  typedef std::uint32_t Unaligned32 __attribute__((aligned(1), may_alias));
-
   static constexpr unsigned number(Alu kind) { return static_cast<unsigned>(kind); }
   void byte(std::uint8_t value) {
     if (at_ == end_) {

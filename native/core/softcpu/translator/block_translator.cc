@@ -74,7 +74,9 @@ bool BlockTranslator::run() {
 
 void BlockTranslator::emit_entry() {
   to_.entry = out_.here();
-  to_.self = {to_.rip, &to_, nullptr, nullptr, false, false};
+  to_.self = {.target = to_.rip, .from = &to_};
+  store_constant(&cpu_.running_page, block_.physical & kPageMask);
+  to_.again = out_.here();
   Cold stale{Cold::Kind::kLink};
   stale.link = &to_.self;
   emit_checks(stale);
@@ -84,17 +86,20 @@ void BlockTranslator::emit_entry() {
 }
 
 void BlockTranslator::emit_checks(Cold& stale) {
-  out_.mov(k64, kScratch, in_cpu(&cpu_.translated.pending));
-  out_.mov(k32, kScratch, Rm::at(kScratch));
+  out_.load_eax(cpu_.translated.pending);
   out_.test(k32, in_cpu(&cpu_.translated.poll_mask), kScratch);
   stale.add(out_.jcc(kNz));
-  out_.load_imm(kScratch, reinterpret_cast<std::uintptr_t>(&block_.page->version));
-  out_.mov(k32, kScratch, Rm::at(kScratch));
-  out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(&to_.live_version));
-  out_.alu(Alu::kCmp, k64, Rm::at(kScratch2), kScratch);
+  out_.load_eax(&block_.page->version);
+  to_.version_place = out_.compare_eax(static_cast<std::uint32_t>(to_.live_version)).at;
   stale.add(out_.jcc(kNz));
-  out_.load_imm(kScratch, block_.physical & kPageMask);
-  out_.mov(k64, in_cpu(&cpu_.running_page), kScratch);
+}
+
+// Spoils kScratch.
+void BlockTranslator::store_constant(const void* member, std::uint64_t value) {
+  const auto number = static_cast<std::int64_t>(value);
+  if (number == static_cast<std::int32_t>(number)) return out_.mov_imm(k64, in_cpu(member), value);
+  out_.load_imm(kScratch, value);
+  out_.mov(k64, in_cpu(member), kScratch);
 }
 
 void BlockTranslator::emit_instruction(const Insn& insn) {
@@ -151,13 +156,17 @@ void BlockTranslator::emit_cold() {
       case Cold::Kind::kLoadXmm: emit_cold_xmm(cold); break;
       case Cold::Kind::kLookup:
         out_.load_imm(kAddress, cold.link->target);
-        out_.mov(k64, in_cpu(&cpu_.gpr[kRip]), kAddress);
-        look_up();
+        jump_to_address();
+        break;
+      case Cold::Kind::kReturn:
+        check_canonical(cold.site);
+        release(cold.uncount);
+        jump_to_address();
         break;
       case Cold::Kind::kLink:
         cold.link->unlinked = out_.here();
-        out_.load_imm(kScratch, reinterpret_cast<std::uintptr_t>(cold.link));
-        Assembler::bind(out_.jmp(), shared_.stubs.leave);
+        if (cold.link == &to_.back) to_.back.code = shared_.cache.executable(out_.here());
+        leave_by(*cold.link);
         break;
     }
   }
@@ -326,7 +335,7 @@ void BlockTranslator::leave(std::uintptr_t why) {
 bool BlockTranslator::link_to(std::uint64_t target, unsigned which, Fixup place) {
   constexpr std::uint64_t kStretch = 1024;
   Link& link = to_.links[which];
-  link = {target, &to_, place.at, nullptr, true, false};
+  link = {.target = target, .from = &to_, .place = place.at};
   const bool linked = ((target ^ to_.rip) & kPageMask) == 0 && !has_system_;
   link.checks = target <= insn_rip() || target / kStretch != insn_rip() / kStretch;
   Cold cold{linked ? Cold::Kind::kLink : Cold::Kind::kLookup};
@@ -345,6 +354,11 @@ void BlockTranslator::go_to_if(Condition code, std::uint64_t target, unsigned wh
   link_to(target, which, out_.jcc(code));
 }
 
+void BlockTranslator::leave_by(Link& link) {
+  out_.load_imm(kScratch, reinterpret_cast<std::uintptr_t>(&link));
+  Assembler::bind(out_.jmp(), shared_.stubs.leave);
+}
+
 void BlockTranslator::jump_to_address() {
   out_.mov(k64, in_cpu(&cpu_.gpr[kRip]), kAddress);
   look_up();
@@ -352,18 +366,16 @@ void BlockTranslator::jump_to_address() {
 
 // The jump cache: BlockCache::jump().
 void BlockTranslator::look_up() {
-  const JumpTable table = cpu_.blocks->jump_table();
   out_.mov(kScratch, kAddress);
   out_.shift_imm(Shift::kShr, k64, Rm::reg(kScratch), 12);
   out_.alu(Alu::kXor, k32, kScratch, Rm::reg(kAddress));
-  out_.alu_imm(Alu::kAnd, k32, Rm::reg(kScratch), table.mask);
+  out_.alu_imm(Alu::kAnd, k32, Rm::reg(kScratch), cpu_.blocks->jump_table().mask);
   static_assert(sizeof(Jump) == 32);
   out_.shift_imm(Shift::kShl, k32, Rm::reg(kScratch), 5);
-  out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(table.jumps));
-  out_.alu(Alu::kAdd, k64, kScratch, Rm::reg(kScratch2));
+  out_.alu(Alu::kAdd, k64, kScratch, in_cpu(&cpu_.translated.jumps));
+  out_.mov(k64, kScratch2, in_cpu(&cpu_.translated.jump_tag));
   out_.alu(Alu::kCmp, k64, Rm::at(kScratch, offsetof(Jump, linear)), kAddress);
   Assembler::bind(out_.jcc(kNz), shared_.stubs.leave_at_rip);
-  out_.mov(k64, kScratch2, in_cpu(&cpu_.translated.jump_tag));
   out_.alu(Alu::kCmp, k64, Rm::at(kScratch, offsetof(Jump, tag)), kScratch2);
   Assembler::bind(out_.jcc(kNz), shared_.stubs.leave_at_rip);
   out_.jmp(Rm::at(kScratch, offsetof(Jump, code)));

@@ -32,7 +32,7 @@ class BlockTranslator {
  public:
   // What a miss or a fault needs, behind the block.
   struct Cold {
-    enum class Kind : std::uint8_t { kHandler, kLink, kLookup, kLoadXmm } kind;
+    enum class Kind : std::uint8_t { kHandler, kLink, kLookup, kLoadXmm, kReturn } kind;
     std::array<Fixup, 4> from{};
     unsigned count = 0;
     const Site* site = nullptr;
@@ -41,7 +41,7 @@ class BlockTranslator {
     bool may_change_mode = false;  // … and the mode
     bool reload_flags = false;   // the hot path has the flags in the host
     std::uint8_t needs = 0;      // kLoadXmm: what must be there then
-    std::uint32_t uncount = 0;  // instructions behind it that do not run
+    std::uint32_t uncount = 0;  // instructions behind it that do not run; kReturn: bytes released
     std::uint8_t* resume = nullptr;
     Link* link = nullptr;
     void add(Fixup place) { from[count++] = place; }
@@ -127,7 +127,11 @@ class BlockTranslator {
   bool link_to(std::uint64_t target, unsigned which, Fixup place);
   void look_up();            // RIP is in kAddress and in gpr[kRip]
   void jump_to_address();    // to what is in kAddress, which is canonical
-  void check_canonical();
+  void check_canonical(const Site* site);
+  void leave_by(Link& link);
+  void release(std::uint64_t bytes);  // RSP, by a RET
+  void remember_return();  // for RET; spoils the scratch registers
+  void store_constant(const void* member, std::uint64_t value);
   void leave(std::uintptr_t why);
 
   // ---- emitters

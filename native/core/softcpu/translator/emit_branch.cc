@@ -36,14 +36,14 @@ bool BlockTranslator::jmp(const Insn& i) {
 }
 
 // The handler raises #GP(0) where kAddress is not canonical: bits 63 to 47 must be alike.
-void BlockTranslator::check_canonical() {
+void BlockTranslator::check_canonical(const Site* site) {
   out_.mov(kScratch, kAddress);
   out_.shift_imm(Shift::kSar, k64, Rm::reg(kScratch), 47);
   out_.alu_imm(Alu::kAdd, k32, Rm::reg(kScratch), 1);
   out_.alu_imm(Alu::kCmp, k32, Rm::reg(kScratch), 1);
   Cold fails{Cold::Kind::kHandler};
   fails.add(out_.jcc(kNbe));
-  fails.site = site();
+  fails.site = site;
   fails.leaves = true;
   add_cold(fails);
 }
@@ -53,7 +53,7 @@ bool BlockTranslator::jmp_m(const Insn& i) {
   flags_lost();
   leaves_by_handler_ = true;
   out_.mov(k64, kAddress, operand(i, k64));
-  check_canonical();
+  check_canonical(site());
   jump_to_address();
   ended_ = true;
   return true;
@@ -67,9 +67,35 @@ bool BlockTranslator::call(const Insn& i) {
   // A push that missed was done by the handler, which has moved RSP too.
   for (std::size_t n = first_cold_; n < cold_.size(); ++n) cold_[n].resume = out_.here();
   first_cold_ = cold_.size();
+  remember_return();
   go_to(target, 0);
   ended_ = true;
   return true;
+}
+
+// Only returns to this page are foreseen, whose linear address cannot come to mean another page
+// while the ring's entry lasts. Until the code there is known the cell leads out of here.
+void BlockTranslator::remember_return() {
+  if (((rip_ ^ to_.rip) & kPageMask) != 0 || has_system_) return;
+  State& state = cpu_.translated;
+  static_assert(sizeof(Return) * State::kReturns == 256, "the index wraps by itself");
+  to_.back = {.target = rip_, .from = &to_};
+  out_.alu_imm(Alu::kAdd, k8, in_cpu(&state.return_top), sizeof(Return));
+  out_.movzx(k32, kScratch, in_cpu(&state.return_top), k8);
+  const auto entry = [&](const void* member) {
+    return Rm::indexed(kCpuBase, kScratch, 0, offset(member));
+  };
+  out_.load_imm(kScratch2, rip_);
+  out_.mov(k64, entry(&state.returns[0].rip), kScratch2);
+  out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(&to_.back.code));
+  out_.mov(k64, entry(&state.returns[0].code), kScratch2);
+  Cold unknown{Cold::Kind::kLink};
+  unknown.link = &to_.back;
+  cold_.push_back(unknown);
+}
+
+void BlockTranslator::release(std::uint64_t bytes) {
+  out_.lea(k64, kHome[kRsp], Rm::at(kHome[kRsp], static_cast<std::int32_t>(bytes)));
 }
 
 // The return address, to where push_prepare() has found room.
@@ -90,10 +116,11 @@ bool BlockTranslator::call_m(const Insn& i) {
   flags_lost();
   leaves_by_handler_ = true;
   out_.mov(k64, kAddress, operand(i, k64));
-  check_canonical();
+  check_canonical(site());
   out_.mov(k64, in_cpu(&cpu_.gpr[kRip]), kAddress);
   push_prepare();
   push_value({}, kScratch2);
+  remember_return();
   out_.mov(k64, kAddress, in_cpu(&cpu_.gpr[kRip]));
   look_up();
   ended_ = true;
@@ -107,10 +134,23 @@ bool BlockTranslator::ret(const Insn& i) {
   out_.mov(kAddress, kHome[kRsp]);
   access_linear(8, Access::kRead);
   out_.mov(k64, kAddress, memory());
-  check_canonical();
-  const auto released = static_cast<std::int32_t>(8 + (i.op == Op::kRetI ? i.imm : 0));
-  out_.lea(k64, kHome[kRsp], Rm::at(kHome[kRsp], released));
-  jump_to_address();
+  const std::uint64_t released = 8 + (i.op == Op::kRetI ? i.imm : 0);
+  State& state = cpu_.translated;
+  const auto entry = [&](const void* member) {
+    return Rm::indexed(kCpuBase, kScratch, 0, offset(member));
+  };
+  out_.movzx(k32, kScratch, in_cpu(&state.return_top), k8);
+  out_.alu_imm(Alu::kSub, k8, in_cpu(&state.return_top), sizeof(Return));
+  out_.alu(Alu::kCmp, k64, kAddress, entry(&state.returns[0].rip));
+  Cold other{Cold::Kind::kReturn};
+  other.add(out_.jcc(kNz));
+  other.site = site();
+  other.uncount = static_cast<std::uint32_t>(released);
+  add_cold(other);
+  release(released);
+  out_.mov(k64, in_cpu(&cpu_.gpr[kRip]), kAddress);
+  out_.mov(k64, kScratch, entry(&state.returns[0].code));
+  out_.jmp(Rm::at(kScratch));
   ended_ = true;
   return true;
 }

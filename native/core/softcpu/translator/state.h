@@ -15,6 +15,12 @@ struct Site {
   std::uint64_t remaining;  // instructions of its block from this one on; all count at the entry
 };
 
+// Where a call will return to, for RET to predict it.
+struct Return {
+  std::uint64_t rip = 0;
+  const void* const* code = nullptr;  // of the block there: a cell of the call's own
+};
+
 struct State {
   // The arithmetic flags as LAHF and SETO give them: AH, and AL. True where `flags_here` says so,
   // and Cpu::flags is stale then.
@@ -27,6 +33,15 @@ struct State {
   std::uint32_t host_mxcsr = 0x1f80;  // what compiled code runs under
   bool flags_here = false;
   bool fpu_here = false;  // the x87 is in the host's (host_fpu.h)
+  // A ring of the last calls. An entry holds while linear addresses and CPL do.
+  static constexpr unsigned kReturns = 16;
+  Return returns[kReturns];
+  std::uint8_t return_top = 0;     // in bytes, from `returns`
+  const void* nowhere = nullptr;   // the cell of entries without a call
+  const void* jumps = nullptr;     // BlockCache::jump_table()
+  void forget_returns() {
+    for (Return& entry : returns) entry = {0, &nowhere};
+  }
   // XMM registers and MXCSR, of which the Cpu's copies are stale then. Never while C++ runs.
   std::uint8_t xmm_here = 0;  // kXmmHere, kFloatHere
 };

@@ -16,25 +16,32 @@ namespace hv::softcpu::translator {
 struct Translation;
 
 // A jump to a known address. Until its target is translated, and again when its own page has
-// changed, it leaves for the run loop, which says so by this structure.
+// changed, it leaves for the run loop, which says so by this structure. The return from a call is
+// one too, which goes by a cell instead of a jump's displacement.
 struct Link {
   std::uint64_t target = 0;
   Translation* from = nullptr;
   std::uint8_t* place = nullptr;     // the rel32 of the jump; nullptr: never linked
   std::uint8_t* unlinked = nullptr;  // where it goes then
-  bool checks = false;  // goes to the target's `entry`, not behind its checks
+  const void* code = nullptr;        // of a return: where it goes
+  bool checks = false;  // goes to the target's `again`, not behind its checks
   bool linked = false;
 };
 
 struct Translation {
   Block* block = nullptr;
   std::uint64_t rip = 0;
-  std::uint64_t live_version = 0;  // of the page: what `entry` compares with
-  std::uint8_t* entry = nullptr;   // (writable) looks at signals and at the page's version
-  std::uint8_t* body = nullptr;    // (writable) behind these checks
+  std::uint64_t live_version = 0;  // of the page: what `again` compares with
+  std::uint8_t* version_place = nullptr;  // (writable) of the four bytes that say so
+  // Three ways in (all writable): from anywhere; from the same page, looking at signals and at
+  // the page's version; and behind these checks.
+  std::uint8_t* entry = nullptr;
+  std::uint8_t* again = nullptr;
+  std::uint8_t* body = nullptr;
   std::uint8_t* end = nullptr;
   Link self;                       // for leaving at `entry`
   Link links[2];
+  Link back;                       // to behind a call that ends the block
   Translation* next = nullptr;     // of the same block, at another address
 };
 

@@ -45,7 +45,11 @@ std::unique_ptr<Translator> Translator::create(Cpu& cpu, const TranslatorOptions
   parts->stubs.build(parts->cache, cpu);
   parts->first = parts->cache.next();
   parts->drops = cpu.blocks->drops();
-  cpu.blocks->set_code_of_others(parts->cache.executable(parts->stubs.leave_at_rip));
+  const std::uint8_t* const leaves = parts->cache.executable(parts->stubs.leave_at_rip);
+  cpu.blocks->set_code_of_others(leaves);
+  cpu.translated.nowhere = leaves;
+  cpu.translated.jumps = cpu.blocks->jump_table().jumps;
+  cpu.translated.forget_returns();
   return std::unique_ptr<Translator>(new Translator(std::move(parts)));
 }
 
@@ -56,6 +60,7 @@ std::size_t Translator::code_bytes() const { return parts_->cache.used(); }
 void Translator::Parts::reset() {
   cache.take(first);
   translations.clear();
+  cpu.translated.forget_returns();
   sites.clear();
   left_by = nullptr;
   full = false;
@@ -89,10 +94,15 @@ Translation* Translator::Parts::translate(Block& block, std::uint64_t rip) {
 // one version.
 void Translator::Parts::link(Translation& to) {
   Link* const from = std::exchange(left_by, nullptr);
-  if (from == nullptr || from->place == nullptr || from->target != to.rip) return;
+  if (from == nullptr || from->target != to.rip) return;
   const Translation& source = *from->from;
-  if (source.block->page != to.block->page || source.live_version != to.live_version) return;
-  Assembler::bind({from->place}, from->checks ? to.entry : to.body);
+  if (source.block->page != to.block->page) return;
+  if (from->code != nullptr) {
+    from->code = cache.executable(to.entry);
+    return;
+  }
+  if (from->place == nullptr || source.live_version != to.live_version) return;
+  Assembler::bind({from->place}, from->checks ? to.again : to.body);
   from->linked = true;
 }
 
@@ -109,6 +119,7 @@ void Translator::Parts::refresh_links(Translation& translation) {
   if (translation.live_version == translation.block->version) return;
   unlink(translation);
   translation.live_version = translation.block->version;
+  Assembler::set({translation.version_place}, translation.block->version);
 }
 
 Translation* Translator::find(Block& block, std::uint64_t rip) {
@@ -155,7 +166,7 @@ std::string Translator::check() const {
   const std::uint8_t* last = p.first;
   for (const Translation& t : p.translations) {
     const std::string where = " at " + std::to_string(t.rip);
-    if (t.entry < last || t.body < t.entry || t.end <= t.body || t.end > p.cache.next())
+    if (t.entry < last || t.again < t.entry || t.body < t.again || t.end <= t.body || t.end > p.cache.next())
       return "code out of place" + where;
     last = t.end;
     bool listed = false;
@@ -174,7 +185,7 @@ std::string Translator::check() const {
       bool found = false;
       const auto [begin, end] = by_rip.equal_range(link.target);
       for (auto o = begin; o != end; ++o)
-        found |= to == o->second->entry || (to == o->second->body && !link.checks);
+        found |= to == o->second->again || (to == o->second->body && !link.checks);
       if (!found) return "a link leads to no translation of its target" + where;
     }
   }
