@@ -102,7 +102,8 @@ inline constexpr auto kIntegerRows = [] {
     {kOne, 0x8d, Op::kLea, "lea", kMemory, {Gv, M}},
     {kOne, 0x8f, Op::kPopM, "pop", kAny, {Ev}, kDefault64, 0, Prefix::kNone, 0},
     HV_EIGHT(0x90, Op::kXchgAr, "xchg", (std::array<Arg, 3>{Zv, rAX}), kPlain),
-    {kOne, 0x90, Op::kPause, "pause", kNoModrm, {Zv}, kPlain, 0, Prefix::kF3},
+    // Ends its block: who spins waits for something, and is told soon.
+    {kOne, 0x90, Op::kPause, "pause", kNoModrm, {Zv}, kEndsBlock, 0, Prefix::kF3},
     {kOne, 0x98, Op::kCbw, "cbw", kNoModrm, {}},
     {kOne, 0x99, Op::kCwd, "cwd", kNoModrm, {}},
     {kOne, 0x9e, Op::kSahf, "sahf", kNoModrm, {}},

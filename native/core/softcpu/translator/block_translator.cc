@@ -56,10 +56,22 @@ bool ignores_flags(const Insn& insn) {
   }
 }
 
-bool BlockTranslator::run() {
+bool BlockTranslator::run(AccessPlan& plan, bool grouped) {
   if (out_.room() < block_.count * kRoomPerInsn + kRoomForFrame) return false;
   for (unsigned i = 0; i < block_.count; ++i)
     has_system_ |= may_move_pages(block_.insns[i].op);
+  std::uint8_t* const begin = out_.here();
+  const std::size_t sites = shared_.sites.size();
+  plan_ = &plan;
+  plan.clear();
+  if (!emit_all()) return false;
+  if (!grouped || !plan.form(block_.insns, block_.count)) return true;
+  start_again(begin, sites);
+  grouping_ = true;
+  return emit_all();
+}
+
+bool BlockTranslator::emit_all() {
   rip_ = to_.rip;
   emit_entry();
   for (index_ = 0; index_ < block_.count; ++index_) emit_instruction(block_.insns[index_]);
@@ -68,6 +80,15 @@ bool BlockTranslator::run() {
   emit_cold();
   to_.end = out_.here();
   return !out_.overflowed();
+}
+
+void BlockTranslator::start_again(std::uint8_t* begin, std::size_t sites) {
+  out_.restart(begin);
+  shared_.sites.resize(sites);
+  cold_.clear();
+  in_host_ = ended_ = false;
+  in_image_ = true;
+  xmm_here_ = 0;
 }
 
 // ---- the frame ----------------------------------------------------------------------------------
@@ -105,6 +126,7 @@ void BlockTranslator::store_constant(const void* member, std::uint64_t value) {
 void BlockTranslator::emit_instruction(const Insn& insn) {
   rip_ += insn.length;
   site_ = nullptr;
+  led_ = nullptr;
   leaves_by_handler_ = false;
   first_cold_ = cold_.size();
   const Emitter emit = emitters()[static_cast<std::size_t>(insn.op)];
@@ -114,6 +136,8 @@ void BlockTranslator::emit_instruction(const Insn& insn) {
     if (cold_[i].kind != Cold::Kind::kHandler) continue;
     cold_[i].resume = out_.here();
     cold_[i].reload_flags = in_host_;
+    cold_[i].group = led_;
+    cold_[i].slot = led_slot_;
   }
 }
 
@@ -126,6 +150,7 @@ const Site* BlockTranslator::site() {
 
 void BlockTranslator::call_handler(const Insn& insn) {
   save_flags();
+  if (!grouping_) plan_->handler_at(index_);
   out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(site()));
   const Stubs& stubs = shared_.stubs;
   const bool for_mode = last() && block_.changes_mode;
@@ -183,6 +208,7 @@ void BlockTranslator::emit_cold_handler(const Cold& cold) {
     Assembler::bind(out_.jmp(), shared_.stubs.leave_at_rip);
     return;
   }
+  if (cold.group != nullptr) emit_cold_group(cold);
   if (cold.reload_flags) {
     in_host_ = false;
     flags_to_host();
@@ -196,6 +222,22 @@ void BlockTranslator::emit_cold_xmm(const Cold& cold) {
   out_.test_imm(k8, in_cpu(&cpu_.translated.xmm_here), cold.needs);
   Assembler::bind(out_.jcc(kNz), cold.resume);
   emit_cold_handler(cold);
+}
+
+// The leader's access is done; its page is looked for once more, for the others. Where they lie in
+// two pages, or in one that has to be accessed by handlers, the next instruction begins a new run.
+void BlockTranslator::emit_cold_group(const Cold& cold) {
+  const Group& group = *cold.group;
+  const Use range{.base = group.base, .index = group.index, .scale = group.scale};
+  address_of(range, group.first - group.moved);
+  look_for_page(group.last - group.first, 0, group.writes);
+  const Fixup found = out_.jcc(kZ);
+  const auto left = static_cast<std::uint32_t>(cold.site->remaining - 1);
+  if (left != 0) out_.alu_imm(Alu::kSub, k64, in_cpu(&cpu_.count.instructions), left);
+  leave(reinterpret_cast<std::uintptr_t>(&to_) + kLeftForSplit);
+  out_.bind(found);
+  out_.mov(k64, kScratch, Rm::at(kScratch, offsetof(TlbEntry, addend)));
+  out_.mov(k64, in_cpu(&cpu_.translated.addends[cold.slot]), kScratch);
 }
 
 // ---- flags --------------------------------------------------------------------------------------
@@ -279,40 +321,157 @@ void BlockTranslator::add_segment_base(unsigned segment) {
     out_.alu(Alu::kAdd, k64, kAddress, in_cpu(&cpu_.windows[segment].base));
 }
 
-void BlockTranslator::access(const Insn& i, unsigned bytes, Access kind) {
+void BlockTranslator::access(const Insn& i, unsigned bytes, Access kind, bool aligned) {
+  if (access_grouped(use_of(i, bytes, kind), aligned)) return;
   save_flags();
   flags_lost();
   effective_address(i);
   add_segment_base(i.segment);
-  access_linear(bytes, kind);
+  access_linear(bytes, kind, aligned);
 }
 
-// As access::hits() of memory_access.h.
-// `aligned`: bits that must be 0 are compared too, and what is not aligned misses.
+void BlockTranslator::access_stack(unsigned base, std::int32_t offset, Access kind) {
+  const Use use{.base = static_cast<std::uint8_t>(base), .offset = offset, .bytes = 8,
+                .writes = kind == Access::kWrite, .groupable = true};
+  if (access_grouped(use, false)) return;
+  save_flags();
+  flags_lost();
+  address_of(use, offset);
+  access_linear(8, kind);
+}
+
+// As access::hits() of memory_access.h. `aligned`: what is not aligned misses too.
 void BlockTranslator::access_linear(unsigned bytes, Access kind, bool aligned) {
   save_flags();
   flags_lost();
+  look_for_page(bytes, aligned ? bytes - 1 : 0, kind == Access::kWrite);
+  Cold missed = miss();
+  missed.add(out_.jcc(kNz));
+  add_cold(missed);
+  out_.alu(Alu::kAdd, k64, kAddress,
+           Rm::at(kScratch, static_cast<std::int32_t>(offsetof(TlbEntry, addend))));
+  memory_ = Rm::at(kAddress);
+}
+
+// Compares; kScratch is the TLB's entry. `alignment`: bits of the last byte's address that are
+// compared with 0.
+void BlockTranslator::look_for_page(std::int64_t bytes, std::uint64_t alignment, bool writes) {
   static_assert(sizeof(TlbEntry) == 32 && Tlb::kEntries == 1024);
   out_.mov(k32, kScratch, Rm::reg(kAddress));
   out_.shift_imm(Shift::kShr, k32, Rm::reg(kScratch), 7);
   out_.alu_imm(Alu::kAnd, k32, Rm::reg(kScratch), (Tlb::kEntries - 1) * sizeof(TlbEntry));
   out_.alu(Alu::kAdd, k64, kScratch, in_cpu(cpu_.tlb.current_slot()));
-  if (bytes == 1 || aligned)
+  if (bytes == 1 || alignment != 0)
     out_.mov(kScratch2, kAddress);
   else
     out_.lea(k64, kScratch2, Rm::at(kAddress, static_cast<std::int32_t>(bytes) - 1));
-  out_.alu_imm(Alu::kAnd, k64, Rm::reg(kScratch2), kPageMask | (aligned ? bytes - 1 : 0));
-  const std::size_t tag = kind == Access::kRead ? offsetof(TlbEntry, read_tag)
-                                                : offsetof(TlbEntry, write_tag);
+  out_.alu_imm(Alu::kAnd, k64, Rm::reg(kScratch2), kPageMask | alignment);
+  const std::size_t tag = writes ? offsetof(TlbEntry, write_tag) : offsetof(TlbEntry, read_tag);
   out_.alu(Alu::kCmp, k64, kScratch2, Rm::at(kScratch, static_cast<std::int32_t>(tag)));
-  Cold miss{Cold::Kind::kHandler};
-  miss.add(out_.jcc(kNz));
-  miss.site = site();
-  miss.with_flags = !ignores_flags(block_.insns[index_]);
-  miss.leaves = leaves_by_handler_;
-  add_cold(miss);
-  out_.alu(Alu::kAdd, k64, kAddress,
-           Rm::at(kScratch, static_cast<std::int32_t>(offsetof(TlbEntry, addend))));
+}
+
+BlockTranslator::Cold BlockTranslator::miss() {
+  Cold missed{Cold::Kind::kHandler};
+  missed.site = site();
+  missed.with_flags = !ignores_flags(block_.insns[index_]);
+  missed.leaves = leaves_by_handler_;
+  return missed;
+}
+
+// ---- groups of accesses (access_plan.h) -----------------------------------------------------------
+
+Use BlockTranslator::use_of(const Insn& i, unsigned bytes, Access kind) const {
+  Use use{.insn = static_cast<std::uint8_t>(index_), .base = i.base, .index = i.index,
+          .scale = i.scale, .offset = i.disp, .bytes = static_cast<std::uint16_t>(bytes),
+          .writes = kind == Access::kWrite};
+  use.groupable = i.address == k64 && i.segment != kFs && i.segment != kGs;
+  if (i.base == kRip) {
+    use.base = kNoRegister;
+    use.offset += static_cast<std::int64_t>(rip_);
+  }
+  return use;
+}
+
+bool BlockTranslator::access_grouped(Use use, bool aligned) {
+  use.insn = static_cast<std::uint8_t>(index_);
+  if (!grouping_) {
+    plan_->add(use);
+    return false;
+  }
+  const AccessPlan::Role role = plan_->next(index_);
+  if (role.group == nullptr) return false;
+  if (role.leads) {
+    access_leader(use, role, aligned);
+    return true;
+  }
+  if (!aligned) {
+    access_member(use, role.slot);
+    return true;
+  }
+  save_flags();
+  flags_lost();
+  address_of(use, use.offset);
+  out_.test_imm(k8, Rm::reg(kAddress), use.bytes - 1u);
+  Cold fails = miss();
+  fails.add(out_.jcc(kNz));
+  add_cold(fails);
+  out_.alu(Alu::kAdd, k64, kAddress, in_cpu(&cpu_.translated.addends[role.slot]));
+  memory_ = Rm::at(kAddress);
+  return true;
+}
+
+// base + index << scale + offset, to kAddress.
+void BlockTranslator::address_of(const Use& use, std::int64_t offset) {
+  const bool has_base = use.base != kNoRegister, has_index = use.index != kNoRegister;
+  if (!has_base && !has_index)
+    return out_.load_imm(kAddress, static_cast<std::uint64_t>(offset));
+  const auto disp = static_cast<std::int32_t>(offset);
+  const Host base = has_base ? value_of(use.base, kAddress) : kAddress;
+  if (!has_index) return out_.lea(k64, kAddress, Rm::at(base, disp));
+  const Host index = value_of(use.index, kScratch2);
+  out_.lea(k64, kAddress, has_base ? Rm::indexed(base, index, use.scale, disp)
+                                   : Rm::scaled(index, use.scale, disp));
+}
+
+// Checks the whole range, and keeps the page's addend for the others.
+void BlockTranslator::access_leader(const Use& use, const AccessPlan::Role& role, bool aligned) {
+  const Group& group = *role.group;
+  const std::int64_t ahead = group.leader - group.first;
+  save_flags();
+  flags_lost();
+  Cold missed = miss();
+  led_ = &group;
+  led_slot_ = role.slot;
+  address_of(use, use.offset - ahead);
+  if (aligned) {
+    out_.lea(k32, kScratch, Rm::at(kAddress, static_cast<std::int32_t>(ahead)));
+    out_.test_imm(k8, Rm::reg(kScratch), use.bytes - 1u);
+    missed.add(out_.jcc(kNz));
+  }
+  look_for_page(group.last - group.first, 0, group.writes);
+  missed.add(out_.jcc(kNz));
+  add_cold(missed);
+  out_.mov(k64, kScratch, Rm::at(kScratch, offsetof(TlbEntry, addend)));
+  out_.mov(k64, in_cpu(&cpu_.translated.addends[role.slot]), kScratch);
+  if (ahead == 0)
+    out_.lea(k64, kAddress, Rm::indexed(kAddress, kScratch, 0, 0));
+  else
+    out_.lea(k64, kAddress, Rm::indexed(kAddress, kScratch, 0, static_cast<std::int32_t>(ahead)));
+  memory_ = Rm::at(kAddress);
+}
+
+// Keeps the flags. The host has an operand of the same shape for a base alone.
+void BlockTranslator::access_member(const Use& use, unsigned slot) {
+  const Rm addend = in_cpu(&cpu_.translated.addends[slot]);
+  if (use.base != kNoRegister && use.index == kNoRegister && pinned(use.base)) {
+    out_.mov(k64, kAddress, addend);
+    memory_ = Rm::indexed(kAddress, kHome[use.base], 0, static_cast<std::int32_t>(use.offset));
+    return;
+  }
+  address_of(use, use.offset);
+  out_.mov(k64, kScratch, addend);
+  out_.lea(k64, kAddress, Rm::indexed(kAddress, kScratch, 0, 0));
+  memory_ = Rm::at(kAddress);
 }
 
 Rm BlockTranslator::operand(const Insn& i, Size size, Access kind) {

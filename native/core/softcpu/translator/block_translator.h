@@ -12,6 +12,7 @@
 
 #include "softcpu/block_cache.h"
 #include "softcpu/cpu.h"
+#include "softcpu/translator/access_plan.h"
 #include "softcpu/translator/stubs.h"
 #include "softcpu/translator/translation.h"
 
@@ -44,6 +45,8 @@ class BlockTranslator {
     std::uint32_t uncount = 0;  // instructions behind it that do not run; kReturn: bytes released
     std::uint8_t* resume = nullptr;
     Link* link = nullptr;
+    const Group* group = nullptr;  // that the instruction leads
+    unsigned slot = 0;
     void add(Fixup place) { from[count++] = place; }
   };
 
@@ -51,8 +54,8 @@ class BlockTranslator {
   BlockTranslator(Shared& shared, Assembler& out, Block& block, Translation& to,
                   std::vector<Cold>& cold)
       : shared_(shared), cpu_(shared.cpu), out_(out), block_(block), to_(to), cold_(cold) {}
-  // False: it did not fit.
-  bool run();
+  // False: it did not fit. `grouped`: accesses may share a look into the TLB.
+  bool run(AccessPlan& plan, bool grouped);
 
   // An emitter translates one instruction, or answers false and has written nothing.
   using Emitter = bool (BlockTranslator::*)(const Insn&);
@@ -70,6 +73,8 @@ class BlockTranslator {
 
  private:
   // ---- the frame (block_translator.cc)
+  bool emit_all();
+  void start_again(std::uint8_t* begin, std::size_t sites);
   void emit_entry();
   void emit_checks(Cold& stale);
   void emit_instruction(const Insn& insn);
@@ -77,6 +82,7 @@ class BlockTranslator {
   void emit_cold();
   void emit_cold_handler(const Cold& cold);
   void emit_cold_xmm(const Cold& cold);
+  void emit_cold_group(const Cold& cold);
   void finish_block();
   const Site* site();
   void call_handler(const Insn& insn);
@@ -114,12 +120,22 @@ class BlockTranslator {
   Rm high_to_memory(unsigned number);
   void high_from_memory(unsigned number);
 
-  // ---- guest memory: leaves the host address in kAddress. Saves the flags, and loses them.
+  // ---- guest memory: memory() is the host's operand then. Saves the flags, and loses them (but
+  // not where a group's leader has looked already).
   void effective_address(const Insn& insn);
-  void access(const Insn& insn, unsigned bytes, Access kind);
+  void access(const Insn& insn, unsigned bytes, Access kind, bool aligned = false);
+  void access_stack(unsigned base, std::int32_t offset, Access kind);  // 8 bytes
   void access_linear(unsigned bytes, Access kind, bool aligned = false);  // of what is in kAddress
   void add_segment_base(unsigned segment);
-  static Rm memory() { return Rm::at(kAddress); }
+  Rm memory() const { return memory_; }
+  Use use_of(const Insn& insn, unsigned bytes, Access kind) const;
+  // Access by groups; false: this one goes alone.
+  bool access_grouped(Use use, bool aligned);
+  void access_leader(const Use& use, const AccessPlan::Role& role, bool aligned);
+  void access_member(const Use& use, unsigned slot);
+  void address_of(const Use& use, std::int64_t offset);
+  void look_for_page(std::int64_t bytes, std::uint64_t alignment, bool writes);
+  Cold miss();
 
   // ---- leaving the block
   void go_to(std::uint64_t target, unsigned which);
@@ -220,8 +236,7 @@ class BlockTranslator {
   bool cli(const Insn& insn);
   bool swapgs(const Insn& insn);
   bool pushf(const Insn& insn);
-  void push_prepare();  // the address of the word to push, checked for writing
-  void push_value(Rm from, Host spare);
+  void push_return(Host spare);
   // The r/m operand as a host operand; memory is accessed.
   Rm operand(const Insn& insn, Size size, Access kind = Access::kRead);
 
@@ -238,6 +253,11 @@ class BlockTranslator {
   bool ended_ = false;          // the block's exits are written
   bool leaves_by_handler_ = false;  // a miss of this instruction sets RIP
   std::uint8_t xmm_here_ = 0;   // what is known of State::xmm_here
+  Rm memory_ = Rm::at(kAddress);
+  AccessPlan* plan_ = nullptr;
+  bool grouping_ = false;       // the plan is made
+  const Group* led_ = nullptr;  // by the instruction that is translated
+  unsigned led_slot_ = 0;
   std::vector<Cold>& cold_;
   std::size_t first_cold_ = 0;  // of this instruction
 };

@@ -118,8 +118,8 @@ bool BlockTranslator::inc_dec(const Insn& i) {
   if (i.memory == 0 && high_byte(size, number)) return false;
   const bool increments = i.op == Op::kInc || i.op == Op::kIncR;
   Host to = kScratch;
-  Rm rm = memory();
   if (i.memory != 0) access(i, 1u << size, Access::kWrite);
+  Rm rm = memory();
   flags_to_host();
   if (i.memory == 0) {
     to = value_of(number, kScratch);

@@ -62,8 +62,10 @@ bool BlockTranslator::jmp_m(const Insn& i) {
 bool BlockTranslator::call(const Insn& i) {
   const std::uint64_t target = rip_ + i.imm;
   if (!canonical_address(target)) return false;
-  push_prepare();
-  push_value({}, kScratch2);
+  access_stack(kRsp, -8, Access::kWrite);
+  save_flags();
+  flags_lost();
+  push_return(kScratch2);
   // A push that missed was done by the handler, which has moved RSP too.
   for (std::size_t n = first_cold_; n < cold_.size(); ++n) cold_[n].resume = out_.here();
   first_cold_ = cold_.size();
@@ -98,8 +100,8 @@ void BlockTranslator::release(std::uint64_t bytes) {
   out_.lea(k64, kHome[kRsp], Rm::at(kHome[kRsp], static_cast<std::int32_t>(bytes)));
 }
 
-// The return address, to where push_prepare() has found room.
-void BlockTranslator::push_value(Rm, Host spare) {
+// The return address, to memory().
+void BlockTranslator::push_return(Host spare) {
   const auto wide = static_cast<std::int64_t>(rip_);
   if (wide == static_cast<std::int32_t>(wide)) {
     out_.mov_imm(k64, memory(), rip_);
@@ -118,8 +120,10 @@ bool BlockTranslator::call_m(const Insn& i) {
   out_.mov(k64, kAddress, operand(i, k64));
   check_canonical(site());
   out_.mov(k64, in_cpu(&cpu_.gpr[kRip]), kAddress);
-  push_prepare();
-  push_value({}, kScratch2);
+  access_stack(kRsp, -8, Access::kWrite);
+  save_flags();
+  flags_lost();
+  push_return(kScratch2);
   remember_return();
   out_.mov(k64, kAddress, in_cpu(&cpu_.gpr[kRip]));
   look_up();
@@ -131,8 +135,7 @@ bool BlockTranslator::ret(const Insn& i) {
   save_flags();
   flags_lost();
   leaves_by_handler_ = true;
-  out_.mov(kAddress, kHome[kRsp]);
-  access_linear(8, Access::kRead);
+  access_stack(kRsp, 0, Access::kRead);
   out_.mov(k64, kAddress, memory());
   const std::uint64_t released = 8 + (i.op == Op::kRetI ? i.imm : 0);
   State& state = cpu_.translated;

@@ -148,16 +148,9 @@ bool BlockTranslator::setcc(const Insn& i) {
 
 // ---- the stack of 64-bit code: 8 bytes at a time ---------------------------------------------------
 
-void BlockTranslator::push_prepare() {
-  save_flags();
-  flags_lost();
-  out_.lea(k64, kAddress, Rm::at(kHome[kRsp], -8));
-  access_linear(8, Access::kWrite);
-}
-
 bool BlockTranslator::push_r(const Insn& i) {
   if (i.size != k64) return false;
-  push_prepare();
+  access_stack(kRsp, -8, Access::kWrite);
   out_.mov(k64, memory(), value_of(i.reg, kScratch2));
   out_.lea(k64, kHome[kRsp], Rm::at(kHome[kRsp], -8));
   return true;
@@ -171,11 +164,11 @@ bool BlockTranslator::push_m(const Insn& i) {
     access(i, 8, Access::kRead);
     out_.mov(k64, kScratch2, memory());
     out_.mov(k64, in_cpu(&cpu_.translated.pushed), kScratch2);
-    push_prepare();
+    access_stack(kRsp, -8, Access::kWrite);
     out_.mov(k64, kScratch2, in_cpu(&cpu_.translated.pushed));
     out_.mov(k64, memory(), kScratch2);
   } else {
-    push_prepare();
+    access_stack(kRsp, -8, Access::kWrite);
     out_.mov(k64, memory(), value_of(i.rm, kScratch2));
   }
   out_.lea(k64, kHome[kRsp], Rm::at(kHome[kRsp], -8));
@@ -184,7 +177,7 @@ bool BlockTranslator::push_m(const Insn& i) {
 
 bool BlockTranslator::push_i(const Insn& i) {
   if (i.size != k64) return false;
-  push_prepare();
+  access_stack(kRsp, -8, Access::kWrite);
   out_.mov_imm(k64, memory(), i.imm);
   out_.lea(k64, kHome[kRsp], Rm::at(kHome[kRsp], -8));
   return true;
@@ -192,8 +185,7 @@ bool BlockTranslator::push_i(const Insn& i) {
 
 bool BlockTranslator::pop_r(const Insn& i) {
   if (i.size != k64) return false;
-  out_.mov(kAddress, kHome[kRsp]);
-  access_linear(8, Access::kRead);
+  access_stack(kRsp, 0, Access::kRead);
   const Host to = pinned(i.reg) ? kHome[i.reg] : kScratch2;
   out_.mov(k64, to, memory());
   put_back(i.reg, to);
@@ -203,8 +195,7 @@ bool BlockTranslator::pop_r(const Insn& i) {
 
 bool BlockTranslator::leave_frame(const Insn& i) {
   if (i.size != k64) return false;
-  out_.mov(kAddress, kHome[kRbp]);
-  access_linear(8, Access::kRead);
+  access_stack(kRbp, 0, Access::kRead);
   out_.lea(k64, kHome[kRsp], Rm::at(kHome[kRbp], 8));
   out_.mov(k64, kHome[kRbp], memory());
   return true;

@@ -95,11 +95,7 @@ void BlockTranslator::need_xmm(std::uint8_t what) {
 }
 
 void BlockTranslator::access_xmm(const Insn& i, unsigned bytes, bool aligned, Access kind) {
-  save_flags();
-  flags_lost();
-  effective_address(i);
-  add_segment_base(i.segment);
-  access_linear(bytes, kind, aligned && bytes == 16);
+  access(i, bytes, kind, aligned && bytes == 16);
 }
 
 Rm BlockTranslator::xmm_operand(const Insn& i, const Row& row) {
@@ -275,11 +271,8 @@ bool BlockTranslator::sse_insert(const Insn& i) {
 bool BlockTranslator::sse_extract(const Insn& i) {
   const Row& row = *row_of(i.op);
   need_xmm(kXmmHere);
-  Rm to = memory();
-  if (i.memory != 0)
-    access(i, 1u << element(i), Access::kWrite);
-  else
-    to = Rm::reg(pinned(i.rm) ? kHome[i.rm] : kScratch);
+  if (i.memory != 0) access(i, 1u << element(i), Access::kWrite);
+  const Rm to = i.memory != 0 ? memory() : Rm::reg(pinned(i.rm) ? kHome[i.rm] : kScratch);
   out_.sse(0x66, static_cast<Map>(row.map), row.opcode, i.reg, to, element(i));
   out_.immediate8(static_cast<std::uint8_t>(i.imm));
   if (i.memory == 0) put_back(i.rm, to.base);
@@ -296,11 +289,8 @@ bool BlockTranslator::movd_to_xmm(const Insn& i) {
 bool BlockTranslator::movd_from_xmm(const Insn& i) {
   const Size size = i.size == k64 ? k64 : k32;
   need_xmm(kXmmHere);
-  Rm to = memory();
-  if (i.memory != 0)
-    access(i, 1u << size, Access::kWrite);
-  else
-    to = Rm::reg(pinned(i.rm) ? kHome[i.rm] : kScratch);
+  if (i.memory != 0) access(i, 1u << size, Access::kWrite);
+  const Rm to = i.memory != 0 ? memory() : Rm::reg(pinned(i.rm) ? kHome[i.rm] : kScratch);
   out_.sse(0x66, Map::k0F, 0x7e, i.reg, to, size);
   if (i.memory == 0) put_back(i.rm, to.base);
   return true;

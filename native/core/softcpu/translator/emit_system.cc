@@ -40,7 +40,9 @@ bool BlockTranslator::swapgs(const Insn&) {
 // RFLAGS of 64-bit code: the six arithmetic flags of the image (translator/state.h) and the rest.
 bool BlockTranslator::pushf(const Insn& i) {
   if (i.size != k64) return false;
-  push_prepare();
+  save_flags();
+  access_stack(kRsp, -8, Access::kWrite);
+  flags_lost();
   out_.movzx(k32, kScratch, in_cpu(&cpu_.translated.flags_image), k16);
   out_.mov(k32, kScratch2, Rm::reg(kScratch));
   out_.shift_imm(Shift::kShr, k32, Rm::reg(kScratch), 8);

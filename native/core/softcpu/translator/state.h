@@ -42,6 +42,7 @@ struct State {
   void forget_returns() {
     for (Return& entry : returns) entry = {0, &nowhere};
   }
+  std::uint64_t addends[8] = {};  // of the pages that groups of accesses go to (access_plan.h)
   // XMM registers and MXCSR, of which the Cpu's copies are stale then. Never while C++ runs.
   std::uint8_t xmm_here = 0;  // kXmmHere, kFloatHere
 };

@@ -42,11 +42,13 @@ struct Translation {
   Link self;                       // for leaving at `entry`
   Link links[2];
   Link back;                       // to behind a call that ends the block
-  Translation* next = nullptr;     // of the same block, at another address
+  Translation* next = nullptr;     // of the same block, at another address, or older
+  unsigned split_groups = 0;       // how often one lay across two pages
 };
 
 // What translated code leaves with instead of a Link.
 inline constexpr std::uintptr_t kLeftAtRip = 0;      // gpr[kRip] says where to go on
 inline constexpr std::uintptr_t kLeftForMode = 1;    // … and the mode may have changed
+inline constexpr std::uintptr_t kLeftForSplit = 2;   // at RIP; added to a Translation's address
 
 }  // namespace hv::softcpu::translator

@@ -17,7 +17,8 @@ struct Translator::Parts {
       : cpu(owner), options(chosen), cache(chosen.code_bytes) {}
 
   void reset();
-  Translation* translate(Block& block, std::uint64_t rip);
+  Translation* translate(Block& block, std::uint64_t rip, bool grouped = true);
+  void give_up_groups(Translation& translation);
   void link(Translation& to);
   void unlink(Translation& translation);
   void refresh_links(Translation& translation);
@@ -30,6 +31,7 @@ struct Translator::Parts {
   std::deque<Translation> translations;
   std::deque<Site> sites;
   std::vector<BlockTranslator::Cold> cold;
+  AccessPlan plan;
   std::uint64_t drops = 0;  // of the block cache, when all this was made
   Link* left_by = nullptr;  // how the last run left: to be linked with what comes next
   bool full = false;
@@ -67,7 +69,7 @@ void Translator::Parts::reset() {
   drops = cpu.blocks->drops();
 }
 
-Translation* Translator::Parts::translate(Block& block, std::uint64_t rip) {
+Translation* Translator::Parts::translate(Block& block, std::uint64_t rip, bool grouped) {
   Shared shared{cpu, cache, stubs, sites, options.off};
   Translation& made = translations.emplace_back();
   made.block = &block;
@@ -77,7 +79,7 @@ Translation* Translator::Parts::translate(Block& block, std::uint64_t rip) {
   out.align(16);
   cold.clear();
   BlockTranslator work{shared, out, block, made, cold};
-  if (!work.run()) {
+  if (!work.run(plan, grouped)) {
     translations.pop_back();
     full = true;
     return nullptr;
@@ -122,6 +124,23 @@ void Translator::Parts::refresh_links(Translation& translation) {
   Assembler::set({translation.version_place}, translation.block->version);
 }
 
+// What often lies across pages is translated anew, each access by itself; the old code's ways in
+// lead there.
+void Translator::Parts::give_up_groups(Translation& old) {
+  constexpr unsigned kTooOften = 64;
+  if (++old.split_groups != kTooOften || drops != cpu.blocks->drops()) return;
+  if (!old.block->fresh() || old.live_version != old.block->version) return;
+  const Translation* const made = translate(*old.block, old.rip, false);
+  if (made == nullptr) return;
+  unlink(old);
+  const std::pair<std::uint8_t*, std::uint8_t*> ways[] = {
+      {old.entry, made->entry}, {old.again, made->again}, {old.body, made->body}};
+  for (const auto& [from, to] : ways) {
+    Assembler out{from, from + 5};
+    Assembler::bind(out.jmp(), to);
+  }
+}
+
 Translation* Translator::find(Block& block, std::uint64_t rip) {
   Parts& p = *parts_;
   if (p.drops != p.cpu.blocks->drops()) p.reset();
@@ -152,6 +171,10 @@ bool Translator::run(Translation& translation) {
   cpu.translated.site = nullptr;
   if (left == kLeftForMode) return true;
   if (left == kLeftAtRip) return false;
+  if ((left & kLeftForSplit) != 0) {
+    p.give_up_groups(*reinterpret_cast<Translation*>(left - kLeftForSplit));
+    return false;
+  }
   p.left_by = reinterpret_cast<Link*>(left);
   cpu.gpr[kRip] = p.left_by->target;
   return false;
