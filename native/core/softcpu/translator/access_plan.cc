@@ -52,6 +52,9 @@ Move moved_by(const Insn& i) {
     case Op::kAddMi: case Op::kSubMi:
       if (i.size != k64 || i.memory != 0) return kNone;
       return {i.rm, i.op == Op::kAddMi ? number : -number};
+    case Op::kInc: case Op::kDec:
+      if (i.size != k64 || i.memory != 0) return kNone;
+      return {i.rm, i.op == Op::kInc ? 1 : -1};
     case Op::kLea:
       if (i.size != k64 || i.address != k64 || i.base != i.reg || i.index != kNoRegister)
         return kNone;
@@ -104,17 +107,17 @@ void AccessPlan::clear() {
   uses_.clear();
   groups_.clear();
   of_use_.clear();
-  handlers_ = 0;
+  handlers_.reset();
   first_open_ = next_ = 0;
   std::fill_n(version_, 16, 0u);
   std::fill_n(moved_, 16, std::int64_t{0});
 }
 
-bool AccessPlan::form(const Insn* insns, unsigned count) {
+bool AccessPlan::form(const std::vector<Step>& steps) {
   std::size_t use = 0;
-  for (unsigned n = 0; n < count; ++n) {
+  for (unsigned n = 0; n < steps.size(); ++n) {
     for (; use < uses_.size() && uses_[use].insn == n; ++use) place(uses_[use]);
-    step(insns[n], n);
+    step(*steps[n].insn, n);
   }
   // What has a single member is no group; the others get the slots there are.
   std::vector<std::int8_t> slot(groups_.size(), -1);
@@ -130,6 +133,11 @@ bool AccessPlan::form(const Insn* insns, unsigned count) {
   return slots != 0;
 }
 
+std::int64_t AccessPlan::moved(unsigned base, unsigned index, unsigned scale) const {
+  const std::int64_t by_base = base != kNoRegister ? moved_[base] : 0;
+  return by_base + (index != kNoRegister ? moved_[index] << scale : 0);
+}
+
 // To a group whose base has the same origin, if the range that results stays small.
 void AccessPlan::place(const Use& use) {
   of_use_.push_back(-1);
@@ -137,8 +145,7 @@ void AccessPlan::place(const Use& use) {
   const bool has_base = use.base != kNoRegister, has_index = use.index != kNoRegister;
   const unsigned base_version = has_base ? version_[use.base] : 0;
   const unsigned index_version = has_index ? version_[use.index] : 0;
-  if (has_index && moved_[use.index] != 0) return;  // its constant would count by the scale
-  const std::int64_t start = use.offset + (has_base ? moved_[use.base] : 0);
+  const std::int64_t start = use.offset + moved(use.base, use.index, use.scale);
   const std::int64_t end = start + use.bytes;
   for (std::size_t g = first_open_; g < groups_.size(); ++g) {
     Open& open = groups_[g];
@@ -168,7 +175,7 @@ void AccessPlan::place(const Use& use) {
 
 void AccessPlan::step(const Insn& insn, unsigned number) {
   std::uint32_t written = registers_written(insn);
-  const bool handled = (handlers_ >> number & 1) != 0;
+  const bool handled = handlers_.test(number);
   if (handled) {
     written = kAll;
     first_open_ = groups_.size();  // it may have dropped what the TLB held
@@ -187,7 +194,7 @@ void AccessPlan::step(const Insn& insn, unsigned number) {
   for (std::size_t g = first_open_; g < groups_.size(); ++g) {
     Open& open = groups_[g];
     if (open.leader_insn != number) continue;
-    open.group.moved = open.group.base != kNoRegister ? moved_[open.group.base] : 0;
+    open.group.moved = moved(open.group.base, open.group.index, open.group.scale);
   }
 }
 

@@ -6,16 +6,17 @@
 // were one wide access, and keep the page's addend. The others then only add it. A range across
 // two pages fails that check, and its block is gone through otherwise (BlockTranslator).
 #pragma once
+#include <bitset>
 #include <cstdint>
 #include <vector>
 
-#include "softcpu/insn.h"
+#include "softcpu/translator/trace.h"
 
 namespace hv::softcpu::translator {
 
 // One access: base + index << scale + offset, or `offset` alone.
 struct Use {
-  std::uint8_t insn = 0;  // which of the block
+  std::uint8_t insn = 0;  // which of the trace
   std::uint8_t base = kNoRegister, index = kNoRegister, scale = 0;
   std::int64_t offset = 0;
   std::uint16_t bytes = 0;
@@ -41,9 +42,9 @@ class AccessPlan {
   // First the block is translated without groups, and says what it does …
   void clear();
   void add(const Use& use) { uses_.push_back(use); }
-  void handler_at(unsigned insn) { handlers_ |= 1ull << insn; }
+  void handler_at(unsigned insn) { handlers_.set(insn); }
   // … then groups are formed; false: there is none, and the code may stay.
-  bool form(const Insn* insns, unsigned count);
+  bool form(const std::vector<Step>& steps);
   // … and it is translated again, asking for each access in turn.
   struct Role {
     const Group* group = nullptr;  // nullptr: it goes alone
@@ -59,11 +60,12 @@ class AccessPlan {
   };
   void place(const Use& use);
   void step(const Insn& insn, unsigned number);
+  std::int64_t moved(unsigned base, unsigned index, unsigned scale) const;
 
   std::vector<Use> uses_;
   std::vector<Open> groups_;
   std::vector<std::int8_t> of_use_;  // -1: none
-  std::uint64_t handlers_ = 0;
+  std::bitset<Trace::kMaxSteps> handlers_;
   std::size_t first_open_ = 0, next_ = 0;
   // Of each register: how often it was set to who knows what, and the sum of constants added since.
   unsigned version_[16] = {};

@@ -57,16 +57,15 @@ bool ignores_flags(const Insn& insn) {
 }
 
 bool BlockTranslator::run(AccessPlan& plan, bool grouped) {
-  if (out_.room() < block_.count * kRoomPerInsn + kRoomForFrame) return false;
-  for (unsigned i = 0; i < block_.count; ++i)
-    has_system_ |= may_move_pages(block_.insns[i].op);
+  if (out_.room() < count() * kRoomPerInsn + kRoomForFrame) return false;
+  for (const Step& step : trace_.steps) has_system_ |= may_move_pages(step.insn->op);
   std::uint8_t* const begin = out_.here();
-  const std::size_t sites = shared_.sites.size();
+  const std::size_t sites = shared_.sites.size(), links = shared_.links.size();
   plan_ = &plan;
   plan.clear();
   if (!emit_all()) return false;
-  if (!grouped || !plan.form(block_.insns, block_.count)) return true;
-  start_again(begin, sites);
+  if (!grouped || !plan.form(trace_.steps)) return true;
+  start_again(begin, sites, links);
   grouping_ = true;
   return emit_all();
 }
@@ -74,7 +73,7 @@ bool BlockTranslator::run(AccessPlan& plan, bool grouped) {
 bool BlockTranslator::emit_all() {
   rip_ = to_.rip;
   emit_entry();
-  for (index_ = 0; index_ < block_.count; ++index_) emit_instruction(block_.insns[index_]);
+  for (index_ = 0; index_ < count(); ++index_) emit_instruction(insn());
   --index_;
   if (!ended_) finish_block();
   emit_cold();
@@ -82,9 +81,11 @@ bool BlockTranslator::emit_all() {
   return !out_.overflowed();
 }
 
-void BlockTranslator::start_again(std::uint8_t* begin, std::size_t sites) {
+void BlockTranslator::start_again(std::uint8_t* begin, std::size_t sites, std::size_t links) {
   out_.restart(begin);
   shared_.sites.resize(sites);
+  shared_.links.resize(links);
+  to_.links = nullptr;
   cold_.clear();
   in_host_ = ended_ = false;
   in_image_ = true;
@@ -103,7 +104,7 @@ void BlockTranslator::emit_entry() {
   emit_checks(stale);
   cold_.push_back(stale);
   to_.body = out_.here();
-  out_.alu_imm(Alu::kAdd, k64, in_cpu(&cpu_.count.instructions), block_.count);
+  out_.alu_imm(Alu::kAdd, k64, in_cpu(&cpu_.count.instructions), count());
 }
 
 void BlockTranslator::emit_checks(Cold& stale) {
@@ -143,8 +144,7 @@ void BlockTranslator::emit_instruction(const Insn& insn) {
 
 const Site* BlockTranslator::site() {
   if (site_ == nullptr)
-    site_ = &shared_.sites.emplace_back(Site{&block_.insns[index_], rip_,
-                                             static_cast<std::uint64_t>(block_.count - index_)});
+    site_ = &shared_.sites.emplace_back(Site{&insn(), rip_, std::uint64_t{count() - index_}});
   return site_;
 }
 
@@ -153,7 +153,7 @@ void BlockTranslator::call_handler(const Insn& insn) {
   if (!grouping_) plan_->handler_at(index_);
   out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(site()));
   const Stubs& stubs = shared_.stubs;
-  const bool for_mode = last() && block_.changes_mode;
+  const bool for_mode = last() && trace_.changes_mode;
   Assembler::bind(out_.call(), for_mode              ? stubs.handler_for_mode
                                : ignores_flags(insn) ? stubs.handler
                                                      : stubs.handler_with_flags);
@@ -168,7 +168,7 @@ void BlockTranslator::call_handler(const Insn& insn) {
 // The block ends because it was long enough, or the page ends.
 void BlockTranslator::finish_block() {
   save_flags();
-  go_to(rip_, 0);
+  go_to(rip_);
   ended_ = true;
 }
 
@@ -183,6 +183,7 @@ void BlockTranslator::emit_cold() {
         out_.load_imm(kAddress, cold.link->target);
         jump_to_address();
         break;
+      case Cold::Kind::kExit: emit_cold_exit(cold); break;
       case Cold::Kind::kReturn:
         check_canonical(cold.site);
         release(cold.uncount);
@@ -373,7 +374,7 @@ void BlockTranslator::look_for_page(std::int64_t bytes, std::uint64_t alignment,
 BlockTranslator::Cold BlockTranslator::miss() {
   Cold missed{Cold::Kind::kHandler};
   missed.site = site();
-  missed.with_flags = !ignores_flags(block_.insns[index_]);
+  missed.with_flags = !ignores_flags(insn());
   missed.leaves = leaves_by_handler_;
   return missed;
 }
@@ -488,29 +489,66 @@ void BlockTranslator::leave(std::uintptr_t why) {
   Assembler::bind(out_.jmp(), shared_.stubs.leave);
 }
 
-// Whether the jump at `place` may be linked straight to its target: within the page, whose mapping
-// and version are the same for both. Without the checks only a little ahead, so that no chain of
-// blocks goes on for long without them.
-bool BlockTranslator::link_to(std::uint64_t target, unsigned which, Fixup place) {
+// Whether a jump there may be linked straight to it: within the page, whose mapping and version are
+// the same for both.
+bool BlockTranslator::linkable(std::uint64_t target) const {
+  return ((target ^ to_.rip) & kPageMask) == 0 && !has_system_;
+}
+
+// Without the checks it goes only a little ahead, so that no chain of blocks goes on for long
+// without them.
+Link& BlockTranslator::new_link(std::uint64_t target) {
   constexpr std::uint64_t kStretch = 1024;
-  Link& link = to_.links[which];
-  link = {.target = target, .from = &to_, .place = place.at};
-  const bool linked = ((target ^ to_.rip) & kPageMask) == 0 && !has_system_;
+  Link& link = shared_.links.emplace_back();
+  link.target = target;
+  link.from = &to_;
   link.checks = target <= insn_rip() || target / kStretch != insn_rip() / kStretch;
+  link.next = to_.links;
+  to_.links = &link;
+  return link;
+}
+
+void BlockTranslator::link_to(std::uint64_t target, Fixup place) {
+  Link& link = new_link(target);
+  const bool linked = linkable(target);
+  if (linked) link.place = place.at;
   Cold cold{linked ? Cold::Kind::kLink : Cold::Kind::kLookup};
   cold.add(place);
   cold.link = &link;
-  if (!linked) link.place = nullptr;
   cold_.push_back(cold);
-  return linked;
 }
 
-void BlockTranslator::go_to(std::uint64_t target, unsigned which) {
-  link_to(target, which, out_.jmp());
+void BlockTranslator::go_to(std::uint64_t target) { link_to(target, out_.jmp()); }
+
+void BlockTranslator::go_to_if(Condition code, std::uint64_t target) {
+  link_to(target, out_.jcc(code));
 }
 
-void BlockTranslator::go_to_if(Condition code, std::uint64_t target, unsigned which) {
-  link_to(target, which, out_.jcc(code));
+void BlockTranslator::exit_if(Condition code, std::uint64_t target) {
+  Cold cold{Cold::Kind::kExit};
+  cold.add(out_.jcc(code));
+  cold.saves_flags = !in_image_;
+  cold.uncount = count() - index_ - 1;
+  cold.link = &new_link(target);
+  cold_.push_back(cold);
+}
+
+// What the trace's head and the instructions before the exit have left undone or done too early.
+void BlockTranslator::emit_cold_exit(const Cold& cold) {
+  if (cold.saves_flags) {
+    in_image_ = false;
+    save_flags();
+  }
+  out_.alu_imm(Alu::kSub, k64, in_cpu(&cpu_.count.instructions), cold.uncount);
+  if (!linkable(cold.link->target)) {
+    out_.load_imm(kAddress, cold.link->target);
+    return jump_to_address();
+  }
+  const Fixup place = out_.jmp();
+  out_.bind(place);
+  cold.link->place = place.at;
+  cold.link->unlinked = out_.here();
+  leave_by(*cold.link);
 }
 
 void BlockTranslator::leave_by(Link& link) {

@@ -24,6 +24,7 @@ struct Shared {
   CodeCache& cache;
   Stubs& stubs;
   std::deque<Site>& sites;
+  std::deque<Link>& links;
   const std::bitset<static_cast<std::size_t>(Op::kCount)>& off;
 };
 
@@ -33,13 +34,14 @@ class BlockTranslator {
  public:
   // What a miss or a fault needs, behind the block.
   struct Cold {
-    enum class Kind : std::uint8_t { kHandler, kLink, kLookup, kLoadXmm, kReturn } kind;
+    enum class Kind : std::uint8_t { kHandler, kLink, kLookup, kLoadXmm, kReturn, kExit } kind;
     std::array<Fixup, 4> from{};
     unsigned count = 0;
     const Site* site = nullptr;
     bool with_flags = false;     // the handler's operation knows of flags
     bool leaves = false;         // the handler has set RIP: nothing to resume
     bool may_change_mode = false;  // … and the mode
+    bool saves_flags = false;    // kExit: they are in the host alone
     bool reload_flags = false;   // the hot path has the flags in the host
     std::uint8_t needs = 0;      // kLoadXmm: what must be there then
     std::uint32_t uncount = 0;  // instructions behind it that do not run; kReturn: bytes released
@@ -51,9 +53,10 @@ class BlockTranslator {
   };
 
   // `cold`: room that is kept from block to block.
-  BlockTranslator(Shared& shared, Assembler& out, Block& block, Translation& to,
+  BlockTranslator(Shared& shared, Assembler& out, Block& block, const Trace& trace, Translation& to,
                   std::vector<Cold>& cold)
-      : shared_(shared), cpu_(shared.cpu), out_(out), block_(block), to_(to), cold_(cold) {}
+      : shared_(shared), cpu_(shared.cpu), out_(out), block_(block), trace_(trace), to_(to),
+        cold_(cold) {}
   // False: it did not fit. `grouped`: accesses may share a look into the TLB.
   bool run(AccessPlan& plan, bool grouped);
 
@@ -74,7 +77,7 @@ class BlockTranslator {
  private:
   // ---- the frame (block_translator.cc)
   bool emit_all();
-  void start_again(std::uint8_t* begin, std::size_t sites);
+  void start_again(std::uint8_t* begin, std::size_t sites, std::size_t links);
   void emit_entry();
   void emit_checks(Cold& stale);
   void emit_instruction(const Insn& insn);
@@ -86,8 +89,10 @@ class BlockTranslator {
   void finish_block();
   const Site* site();
   void call_handler(const Insn& insn);
-  bool last() const { return index_ + 1u == block_.count; }
-  std::uint64_t insn_rip() const { return rip_ - block_.insns[index_].length; }
+  unsigned count() const { return static_cast<unsigned>(trace_.steps.size()); }
+  const Insn& insn() const { return *trace_.steps[index_].insn; }
+  bool last() const { return index_ + 1u == count(); }
+  std::uint64_t insn_rip() const { return rip_ - insn().length; }
 
   // ---- flags
   void save_flags();
@@ -138,9 +143,13 @@ class BlockTranslator {
   Cold miss();
 
   // ---- leaving the block
-  void go_to(std::uint64_t target, unsigned which);
-  void go_to_if(Condition code, std::uint64_t target, unsigned which);
-  bool link_to(std::uint64_t target, unsigned which, Fixup place);
+  void go_to(std::uint64_t target);
+  void go_to_if(Condition code, std::uint64_t target);
+  void exit_if(Condition code, std::uint64_t target);  // from the middle of the trace
+  void link_to(std::uint64_t target, Fixup place);
+  void emit_cold_exit(const Cold& cold);
+  Link& new_link(std::uint64_t target);
+  bool linkable(std::uint64_t target) const;
   void look_up();            // RIP is in kAddress and in gpr[kRip]
   void jump_to_address();    // to what is in kAddress, which is canonical
   void check_canonical(const Site* site);
@@ -243,7 +252,8 @@ class BlockTranslator {
   Shared& shared_;
   Cpu& cpu_;
   Assembler& out_;
-  Block& block_;
+  Block& block_;  // the trace's first
+  const Trace& trace_;
   Translation& to_;
   unsigned index_ = 0;          // of the instruction that is translated
   std::uint64_t rip_ = 0;       // after it

@@ -13,15 +13,22 @@ bool canonical_address(std::uint64_t at) {
 
 }  // namespace
 
+// In the middle of a trace the flags stay in the host for what comes.
 bool BlockTranslator::jcc(const Insn& i) {
   const std::uint64_t target = rip_ + i.imm;
   if (!canonical_address(target)) return false;
-  flags_to_host();
-  save_flags();
   const auto code = static_cast<Condition>(static_cast<unsigned>(i.op) -
                                            static_cast<unsigned>(Op::kJo));
-  go_to_if(code, target, 0);
-  go_to(rip_, 1);
+  flags_to_host();
+  if (!last()) {
+    const bool along = trace_.steps[index_].way == Step::Way::kAlong;
+    exit_if(along ? static_cast<Condition>(code ^ 1) : code, along ? rip_ : target);
+    if (along) rip_ = target;
+    return true;
+  }
+  save_flags();
+  go_to_if(code, target);
+  go_to(rip_);
   ended_ = true;
   return true;
 }
@@ -29,8 +36,12 @@ bool BlockTranslator::jcc(const Insn& i) {
 bool BlockTranslator::jmp(const Insn& i) {
   const std::uint64_t target = rip_ + i.imm;
   if (!canonical_address(target)) return false;
+  if (!last()) {
+    rip_ = target;
+    return true;
+  }
   save_flags();
-  go_to(target, 0);
+  go_to(target);
   ended_ = true;
   return true;
 }
@@ -70,7 +81,7 @@ bool BlockTranslator::call(const Insn& i) {
   for (std::size_t n = first_cold_; n < cold_.size(); ++n) cold_[n].resume = out_.here();
   first_cold_ = cold_.size();
   remember_return();
-  go_to(target, 0);
+  go_to(target);
   ended_ = true;
   return true;
 }

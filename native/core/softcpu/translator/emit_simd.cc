@@ -87,7 +87,7 @@ void BlockTranslator::need_xmm(std::uint8_t what) {
   absent.resume = out_.here();
   absent.needs = what;
   absent.site = site();
-  absent.with_flags = !ignores_flags(block_.insns[index_]);
+  absent.with_flags = !ignores_flags(insn());
   absent.leaves = true;
   absent.uncount = static_cast<std::uint32_t>(site()->remaining - 1);
   add_cold(absent);

@@ -14,7 +14,7 @@ void BlockTranslator::need_cpl0() {
   other.add(out_.jcc(kNz));
   other.site = site();
   other.with_flags = true;
-  other.may_change_mode = last() && block_.changes_mode;
+  other.may_change_mode = last() && trace_.changes_mode;
   add_cold(other);
 }
 
@@ -22,7 +22,7 @@ bool BlockTranslator::cli(const Insn&) {
   need_cpl0();
   out_.alu_imm(Alu::kAnd, k32, in_cpu(&cpu_.system_flags), ~std::uint64_t{kIf});
   out_.alu_imm(Alu::kAnd, k32, in_cpu(&cpu_.translated.poll_mask), ~std::uint64_t{1});
-  go_to(rip_, 0);
+  go_to(rip_);
   ended_ = true;
   return true;
 }

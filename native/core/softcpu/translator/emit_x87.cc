@@ -79,7 +79,7 @@ void BlockTranslator::x87_operation(const Insn& i, Rm operand) {
 // What x87_note() does. Nobody can see it before the next instruction where that one overwrites it.
 void BlockTranslator::note_x87(const Insn& i) {
   if (!last()) {
-    const Insn& next = block_.insns[index_ + 1];
+    const Insn& next = *trace_.steps[index_ + 1].insn;
     const bool hot = !shared_.off.test(static_cast<std::size_t>(next.op));
     if (i.memory == 0 && hot && is_one_of(kRegisterForms, next.op)) return;
   }

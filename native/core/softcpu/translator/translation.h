@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <vector>
 
 #include "softcpu/translator/assembler.h"
 #include "softcpu/translator/code_cache.h"
@@ -26,6 +27,7 @@ struct Link {
   const void* code = nullptr;        // of a return: where it goes
   bool checks = false;  // goes to the target's `again`, not behind its checks
   bool linked = false;
+  Link* next = nullptr;              // of the same translation
 };
 
 struct Translation {
@@ -40,10 +42,13 @@ struct Translation {
   std::uint8_t* body = nullptr;
   std::uint8_t* end = nullptr;
   Link self;                       // for leaving at `entry`
-  Link links[2];
+  Link* links = nullptr;
   Link back;                       // to behind a call that ends the block
   Translation* next = nullptr;     // of the same block, at another address, or older
-  unsigned split_groups = 0;       // how often one lay across two pages
+  std::vector<Block*> others;      // that it was made of beside `block`
+  unsigned remade = 0;             // how often it was, since these had changed
+  unsigned split_groups = 0;       // how often in a row one soon lay across two pages again
+  std::uint64_t last_split = 0;    // by the count of instructions
 };
 
 // What translated code leaves with instead of a Link.

@@ -17,8 +17,14 @@ struct Translator::Parts {
       : cpu(owner), options(chosen), cache(chosen.code_bytes) {}
 
   void reset();
-  Translation* translate(Block& block, std::uint64_t rip, bool grouped = true);
+  // How much is made of it: a whole trace, with groups of accesses.
+  struct Shape {
+    bool traced = true, grouped = true;
+  };
+  Translation* translate(Block& block, std::uint64_t rip, Shape shape);
+  void redirect(Translation& old, const Translation& to);
   void give_up_groups(Translation& translation);
+  Translation* renew(Translation& old);
   void link(Translation& to);
   void unlink(Translation& translation);
   void refresh_links(Translation& translation);
@@ -30,6 +36,8 @@ struct Translator::Parts {
   std::uint8_t* first = nullptr;  // behind the stubs
   std::deque<Translation> translations;
   std::deque<Site> sites;
+  std::deque<Link> links;
+  Trace trace;
   std::vector<BlockTranslator::Cold> cold;
   AccessPlan plan;
   std::uint64_t drops = 0;  // of the block cache, when all this was made
@@ -64,22 +72,25 @@ void Translator::Parts::reset() {
   translations.clear();
   cpu.translated.forget_returns();
   sites.clear();
+  links.clear();
   left_by = nullptr;
   full = false;
   drops = cpu.blocks->drops();
 }
 
-Translation* Translator::Parts::translate(Block& block, std::uint64_t rip, bool grouped) {
-  Shared shared{cpu, cache, stubs, sites, options.off};
+Translation* Translator::Parts::translate(Block& block, std::uint64_t rip, Shape shape) {
+  Shared shared{cpu, cache, stubs, sites, links, options.off};
+  trace.form(*cpu.blocks, block, rip, options.off, !shape.traced);
   Translation& made = translations.emplace_back();
   made.block = &block;
   made.rip = rip;
   made.live_version = block.version;
+  made.others = trace.others;
   Assembler out{cache.next(), cache.end()};
   out.align(16);
   cold.clear();
-  BlockTranslator work{shared, out, block, made, cold};
-  if (!work.run(plan, grouped)) {
+  BlockTranslator work{shared, out, block, trace, made, cold};
+  if (!work.run(plan, shape.grouped)) {
     translations.pop_back();
     full = true;
     return nullptr;
@@ -109,10 +120,10 @@ void Translator::Parts::link(Translation& to) {
 }
 
 void Translator::Parts::unlink(Translation& translation) {
-  for (Link& link : translation.links) {
-    if (!link.linked) continue;
-    Assembler::bind({link.place}, link.unlinked);
-    link.linked = false;
+  for (Link* link = translation.links; link != nullptr; link = link->next) {
+    if (!link->linked) continue;
+    Assembler::bind({link->place}, link->unlinked);
+    link->linked = false;
   }
 }
 
@@ -124,21 +135,39 @@ void Translator::Parts::refresh_links(Translation& translation) {
   Assembler::set({translation.version_place}, translation.block->version);
 }
 
-// What often lies across pages is translated anew, each access by itself; the old code's ways in
-// lead there.
-void Translator::Parts::give_up_groups(Translation& old) {
-  constexpr unsigned kTooOften = 64;
-  if (++old.split_groups != kTooOften || drops != cpu.blocks->drops()) return;
-  if (!old.block->fresh() || old.live_version != old.block->version) return;
-  const Translation* const made = translate(*old.block, old.rip, false);
-  if (made == nullptr) return;
+// Whoever still goes to the old code comes to the new.
+void Translator::Parts::redirect(Translation& old, const Translation& to) {
   unlink(old);
   const std::pair<std::uint8_t*, std::uint8_t*> ways[] = {
-      {old.entry, made->entry}, {old.again, made->again}, {old.body, made->body}};
-  for (const auto& [from, to] : ways) {
+      {old.entry, to.entry}, {old.again, to.again}, {old.body, to.body}};
+  for (const auto& [from, target] : ways) {
     Assembler out{from, from + 5};
-    Assembler::bind(out.jmp(), to);
+    Assembler::bind(out.jmp(), target);
   }
+}
+
+// What soon lies across pages again and again is translated anew, each access by itself.
+void Translator::Parts::give_up_groups(Translation& old) {
+  constexpr unsigned kTooOften = 64, kSoon = 256;
+  const std::uint64_t now = cpu.count.instructions;
+  if (now - std::exchange(old.last_split, now) > kSoon) old.split_groups = 0;
+  if (++old.split_groups != kTooOften || drops != cpu.blocks->drops()) return;
+  if (!old.block->fresh() || old.live_version != old.block->version) return;
+  const Translation* const made =
+      translate(*old.block, old.rip, {.traced = old.remade == 0, .grouped = false});
+  if (made != nullptr) redirect(old, *made);
+}
+
+// The page was written since, and not only the first block may have changed: blocks that others
+// followed are put together anew, but not for ever.
+Translation* Translator::Parts::renew(Translation& old) {
+  constexpr unsigned kOftenEnough = 4;
+  Translation* const made =
+      translate(*old.block, old.rip, {.traced = old.remade < kOftenEnough, .grouped = true});
+  if (made == nullptr) return nullptr;
+  made->remade = old.remade + 1;
+  redirect(old, *made);
+  return made;
 }
 
 Translation* Translator::find(Block& block, std::uint64_t rip) {
@@ -152,7 +181,11 @@ Translation* Translator::find(Block& block, std::uint64_t rip) {
       p.left_by = nullptr;
       return nullptr;
     }
-    found = p.translate(block, rip);
+    found = p.translate(block, rip, {});
+    if (found == nullptr) return nullptr;
+  }
+  if (found->live_version != block.version && !found->others.empty()) {
+    found = p.renew(*found);
     if (found == nullptr) return nullptr;
   }
   p.refresh_links(*found);
@@ -195,7 +228,8 @@ std::string Translator::check() const {
     bool listed = false;
     for (const Translation* o = t.block->translations; o != nullptr; o = o->next) listed |= o == &t;
     if (!listed) return "not among its block's translations" + where;
-    for (const Link& link : t.links) {
+    for (const Link* l = t.links; l != nullptr; l = l->next) {
+      const Link& link = *l;
       if (link.place == nullptr) {
         if (link.linked) return "linked without a place" + where;
         continue;
