@@ -59,7 +59,7 @@ struct Guest {
   bool usable(unsigned n) const { return (access(n) & kUnusable) == 0; }
 };
 
-// ---- "VM-Entry Control Fields": the event to inject -----------------------------------------------
+// ---- "VM-Entry Control Fields": the event to inject ---------------------------------------------
 
 bool has_error_code(std::uint32_t vector) {
   constexpr std::uint32_t kWith = 1u << 8 | 0x1fu << 10 | 1u << 17;
@@ -86,7 +86,7 @@ const char* wrong_event(const Vmcs& vmcs) {
   return nullptr;
 }
 
-// ---- "Checks on Guest Control Registers, Debug Registers, and MSRs" --------------------------------
+// ---- "Checks on Guest Control Registers, Debug Registers, and MSRs" -----------------------------
 
 bool pat_valid(std::uint64_t pat) {
   for (unsigned i = 0; i < 8; ++i) {
@@ -123,7 +123,7 @@ const char* wrong_registers(const Guest& g, const Capabilities& offered) {
   return nullptr;
 }
 
-// ---- "Checks on Guest Segment Registers" ----------------------------------------------------------
+// ---- "Checks on Guest Segment Registers" --------------------------------------------------------
 
 const char* wrong_v86(const Guest& g) {
   for (unsigned n = 0; n < kSegCount; ++n) {
@@ -156,7 +156,8 @@ const char* wrong_stack(const Guest& g) {
   if (g.usable(kSs) && g.type(kSs) != 3 && g.type(kSs) != 7) return "the type of SS";
   if (!g.unrestricted() && g.dpl(kSs) != g.rpl(kSs)) return "the RPL of SS against its DPL";
   const bool unprotected = (g.cr0 & kCr0Pe) == 0;
-  if ((g.type(kCs) == 3 || unprotected) && g.dpl(kSs) != 0) return "the DPL of SS without protection";
+  if ((g.type(kCs) == 3 || unprotected) && g.dpl(kSs) != 0)
+    return "the DPL of SS without protection";
   return nullptr;
 }
 
@@ -214,7 +215,7 @@ const char* wrong_system_segments(const Guest& g) {
   return limit_fits(g.limit(kLdtr), ldtr) ? nullptr : "the limit of LDTR";
 }
 
-// ---- "Checks on Guest Descriptor-Table Registers", "… RIP, RFLAGS", "… Non-Register State" ---------
+// ---- "Checks on Guest Descriptor-Table Registers", "… RIP, RFLAGS", "… Non-Register State" ------
 
 const char* wrong_tables(const Guest& g) {
   if (!canonical(g.vmcs.get(Field::kGuestGdtrBase)) ||
@@ -242,7 +243,8 @@ const char* wrong_interruptibility(const Guest& g) {
   if ((g.blocked & ~0x1fu) != 0) return "reserved bits of the interruptibility state";
   if (sti && mov_ss) return "blocking by STI and by MOV SS";
   if (sti && (g.rflags & kIf) == 0) return "blocking by STI with IF clear";
-  if (g.injects(EventType::kExternal) && (sti || mov_ss)) return "an interrupt to inject that is blocked";
+  if (g.injects(EventType::kExternal) && (sti || mov_ss))
+    return "an interrupt to inject that is blocked";
   if (g.injects(EventType::kNmi) && (sti || mov_ss)) return "an NMI to inject that is blocked";
   if ((g.blocked & kBlockedBySmi) != 0) return "blocking by SMI";
   if ((g.pin & kVirtualNmis) != 0 && g.injects(EventType::kNmi) &&
@@ -270,7 +272,8 @@ const char* wrong_pending_debug(const Guest& g) {
   const bool held = (g.blocked & (kBlockedBySti | kBlockedByMovSs)) != 0 ||
                     g.vmcs.get32(Field::kGuestActivity) == 1;
   const bool steps = (g.rflags & kTf) != 0 && (g.vmcs.get(Field::kGuestDebugctl) & 2) == 0;
-  if (held && steps != ((pending & kPendingStep) != 0)) return "a held single step against RFLAGS.TF";
+  if (held && steps != ((pending & kPendingStep) != 0))
+    return "a held single step against RFLAGS.TF";
   return nullptr;
 }
 

@@ -160,7 +160,7 @@ hv_return_t run(hv_vcpuid_t id, std::uint64_t deadline) {
   return ran ? HV_SUCCESS : HV_ERROR;
 }
 
-// ---- registers ------------------------------------------------------------------------------------
+// ---- registers ----------------------------------------------------------------------------------
 
 struct GeneralName {
   hv_x86_reg_t reg;
@@ -233,7 +233,7 @@ bool write_register(VirtualCpu& vcpu, hv_x86_reg_t reg, std::uint64_t value) {
   return field != nullptr;
 }
 
-// ---- the host's facts -------------------------------------------------------------------------------
+// ---- the host's facts ---------------------------------------------------------------------------
 
 // One instant by the clock and by the counter: the closest of some readings, since this thread may
 // lose its core between two of them.

@@ -31,7 +31,7 @@ void set_natural(Cpu& cpu, unsigned reg, std::uint64_t value) {
 }
 void original(Cpu& cpu, const Insn& i) { softcpu::bind(i)(cpu, i); }
 
-// ---- instructions that leave for one control, if their privilege allows them at all ----------------
+// ---- instructions that leave for one control, if their privilege allows them at all -------------
 
 struct Simple {
   Op op;
@@ -108,7 +108,7 @@ void access_msr(Cpu& cpu, const Insn& i) {
   original(cpu, i);
 }
 
-// ---- ports ------------------------------------------------------------------------------------------
+// ---- ports --------------------------------------------------------------------------------------
 
 constexpr std::uint64_t kAddressMasks[] = {0xff, 0xffff, 0xffff'ffff, ~0ull};
 
@@ -133,7 +133,7 @@ void access_port(Cpu& cpu, const Insn& i) {
   v.exit(Reason::kIo, qualification, i.length);
 }
 
-// ---- control and debug registers ----------------------------------------------------------------------
+// ---- control and debug registers ----------------------------------------------------------------
 
 constexpr std::uint64_t kVmxe = 1u << 13;
 
@@ -251,7 +251,7 @@ void mov_dr(Cpu& cpu, const Insn& i) {
   original(cpu, i);
 }
 
-// ---- exceptions by instruction, and what the decoder does not know -----------------------------------
+// ---- exceptions by instruction, and what the decoder does not know ------------------------------
 
 void software_exception(Cpu& cpu, const Insn& i) {
   VirtualCpu& v = player(cpu);

@@ -18,7 +18,8 @@ constexpr std::uint32_t kPinMust = 0x16, kPrimaryMust = 0x0400'6172, kExitMust =
 
 Capabilities default_offer() {
   Capabilities out;
-  out.pin = may(kExternalInterruptExiting | kNmiExiting | kVirtualNmis | kPreemptionTimer, kPinMust);
+  out.pin =
+      may(kExternalInterruptExiting | kNmiExiting | kVirtualNmis | kPreemptionTimer, kPinMust);
   out.primary =
       may(kInterruptWindowExiting | kTscOffsetting | kHltExiting | kInvlpgExiting | kMwaitExiting |
               kRdpmcExiting | kRdtscExiting | kCr3LoadExiting | kCr3StoreExiting | kCr8LoadExiting |

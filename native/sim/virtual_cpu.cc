@@ -202,7 +202,7 @@ void VirtualCpu::ask_for_windows() {
   set(Signal::kNmi, primary(kNmiWindowExiting));
 }
 
-// ---- what the framework holds beside the VMCS ----------------------------------------------------
+// ---- what the framework holds beside the VMCS ---------------------------------------------------
 
 bool VirtualCpu::give_msr(std::uint32_t index, bool given) {
   const std::uint64_t bit = bit_of(index);

@@ -8,6 +8,11 @@
 namespace hv::hvf {
 
 std::unique_ptr<HvfMachine> HvfMachine::create(GuestMemory& memory, std::string& error) {
+  // Asked before there is a VM: to ask, it makes one.
+  if (!host().unusable.empty()) {
+    error = host().unusable;
+    return nullptr;
+  }
   const hv_return_t created = hv_vm_create(HV_VM_DEFAULT);
   if (created != HV_SUCCESS) {
     error = "hv_vm_create: " + describe(created);

@@ -102,7 +102,7 @@ void HvfVcpu::read_state(CpuState& s) const {
   for (const InVmcs& one : kPlain) s.*one.at = handle_.read(one.field);
   for (const InRegister& one : kRegisters) s.*one.at = handle_.get(one.reg);
   for (const InMsr& one : kMsrs) s.*one.at = handle_.msr(one.index);
-  if (controls_.rdtscp()) s.*kTscAux.at = handle_.msr(kTscAux.index);
+  if (has_tsc_aux_) s.*kTscAux.at = handle_.msr(kTscAux.index);
   if (controls_.pat()) s.pat = handle_.read(Field::kGuestPat);
   for (unsigned i = 0; i < kSegCount; ++i) s.segments[i] = read_segment(handle_, i);
   s.ldtr = read_segment(handle_, kLdtrNumber);
@@ -201,7 +201,7 @@ void HvfVcpu::write_msrs(const CpuState& s, const CpuState* before) {
     if (before == nullptr || s.*one.at != before->*one.at) handle_.set_msr(one.index, s.*one.at);
   };
   for (const InMsr& one : kMsrs) put(one);
-  if (controls_.rdtscp()) put(kTscAux);
+  if (has_tsc_aux_) put(kTscAux);
   if (controls_.pat() && (before == nullptr || s.pat != before->pat))
     handle_.write(Field::kGuestPat, s.pat);
 }

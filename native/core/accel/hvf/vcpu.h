@@ -129,6 +129,7 @@ class HvfVcpu final : public Vcpu {
   std::uint32_t own_primary_ = 0;  // the primary controls without windows
   std::uint32_t primary_ = 0;      // and as they are in the VMCS
   std::uint64_t tsc_round_ = ~0ull, tsc_offset_ = 0;
+  bool has_tsc_aux_ = false;    // the hardware holds it; else it is in `kept_`
   bool refused_ = false;        // an entry that the hardware refused was told of
   std::unique_ptr<softcpu::Cpu> interpreter_;
   VcpuCounters count_;

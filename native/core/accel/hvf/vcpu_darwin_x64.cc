@@ -80,7 +80,7 @@ void HvfVcpu::set_up() {
 // A WRMSR or RDMSR of what is not given is answered by the interpreter: slower, not otherwise.
 void HvfVcpu::give_msrs() {
   for (const std::uint32_t index : kGivenMsrs) (void)handle_.give_msr(index);
-  if (controls_.rdtscp()) (void)handle_.give_msr(kTscAux);
+  has_tsc_aux_ = controls_.rdtscp() && handle_.give_msr(kTscAux);
 }
 
 VcpuCounters HvfVcpu::counters() const {
