@@ -2,81 +2,85 @@
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { version } from "../version.js";
 import { Client, ClientError } from "./client.js";
-import { type Command, commands } from "./commands.js";
+import { type Command, text, type Values } from "./command.js";
+import { commands } from "./commands.js";
+import { globalOptions } from "./global-options.js";
+import { usage, usageOf } from "./help.js";
 
-const GLOBAL = {
-  socket: { type: "string", short: "s" },
-  url: { type: "string" },
-  "token-file": { type: "string" },
-  "ca-file": { type: "string" },
-  json: { type: "boolean" },
-  help: { type: "boolean", short: "h" },
-} as const satisfies ParseArgsConfig["options"];
-
-const GLOBAL_HELP = `  -s, --socket PATH      the daemon's socket ($XHYVED_SOCKET)
-      --url URL          the daemon over TCP, such as http://127.0.0.1:8006
-      --token-file FILE  the token for TCP
-      --ca-file FILE     the certificate to check an https URL's server by
-      --json             answer in JSON
-  -h, --help             this text, or a command's
-`;
-
-function usage(): string {
-  const lines = Object.entries(commands).map(
-    ([name, command]) => `  ${`${name} ${command.arguments}`.padEnd(18)} ${command.summary}`,
-  );
-  return `usage: xhyvectl COMMAND [options]
-
-${lines.join("\n")}
-
-${GLOBAL_HELP}
-Examples:
-  xhyvectl create web -k vmlinuz -i initrd.gz -a "console=ttyS0" -m 512M
-  xhyvectl start web && xhyvectl console web
-  xhyvectl list --json
-`;
+interface Line {
+  /** Options before the command. */
+  readonly before: readonly string[];
+  readonly words: readonly string[];
 }
 
-const usageOf = (name: string, command: Command): string =>
-  `usage: xhyvectl ${name} ${command.arguments}\n\n${command.summary}\n\n` +
-  `${(command.details ?? []).map((line) => `  ${line}\n`).join("")}${GLOBAL_HELP}`;
+/** Options that every command has may stand before its name, each with its value. */
+function split(args: readonly string[]): Line {
+  let at = 0;
+  while (args[at]?.startsWith("-") === true) {
+    const name = args[at] ?? "";
+    const takesValue = Object.entries<{ type: string; short?: string }>(globalOptions).some(
+      ([long, { type, short }]) =>
+        type === "string" && (name === `--${long}` || name === `-${short}`),
+    );
+    at += takesValue ? 2 : 1;
+  }
+  return { before: args.slice(0, at), words: args.slice(at) };
+}
+
+interface Chosen {
+  readonly name: string;
+  readonly command: Command;
+  readonly rest: readonly string[];
+}
+
+/** Names of two words first. */
+function choose([first = "", second = "", ...rest]: readonly string[]): Chosen {
+  const two = commands[`${first} ${second}`];
+  if (two !== undefined) return { name: `${first} ${second}`, command: two, rest };
+  const one = commands[first];
+  if (one !== undefined)
+    return { name: first, command: one, rest: second === "" ? rest : [second, ...rest] };
+  const others = Object.keys(commands).filter((name) => name.startsWith(`${first} `));
+  if (others.length > 0) throw new ClientError(`${first} what? There is ${others.join(", ")}`);
+  throw new ClientError(`there is no command ${first}; 'xhyvectl --help' lists them`);
+}
+
+const clientFor = (values: Values): Client => {
+  const named = { socket: "socket", url: "url", tokenFile: "token-file", caFile: "ca-file" };
+  const given = Object.entries(named).flatMap(([key, option]) => {
+    const value = text(values, option);
+    return value === undefined ? [] : [[key, value] as const];
+  });
+  return new Client(Object.fromEntries(given));
+};
 
 async function run(args: readonly string[]): Promise<void> {
-  const [name = "--help", ...rest] = args;
-  if (name === "--version" || name === "-v")
+  const { before, words } = split(args);
+  if (before.some((arg) => arg === "--version" || arg === "-v"))
     return void process.stdout.write(`xhyvectl ${version}\n`);
-  const command = commands[name];
-  if (command === undefined) {
-    if (name === "--help" || name === "-h" || name === "help")
-      return void process.stdout.write(usage());
-    throw new ClientError(`there is no command ${name}; 'xhyvectl --help' lists them`);
-  }
-  const { values, positionals } = parseArgs({
-    args: rest,
-    options: { ...command.options, ...GLOBAL },
+  if (words.length === 0 || words[0] === "help") return void process.stdout.write(usage(commands));
+  const { name, command, rest } = choose(words);
+  const { values: given, positionals } = parseArgs({
+    args: [...before, ...rest],
+    options: { ...command.options, ...globalOptions } as ParseArgsConfig["options"] & object,
     allowPositionals: true,
   });
+  const values = given as Values;
   if (values.help === true) return void process.stdout.write(usageOf(name, command));
-  const given = values as Record<string, string | boolean | undefined>;
-  const client = new Client({
-    ...(values.socket === undefined ? {} : { socket: String(values.socket) }),
-    ...(values.url === undefined ? {} : { url: String(values.url) }),
-    ...(values["token-file"] === undefined ? {} : { tokenFile: String(values["token-file"]) }),
-    ...(values["ca-file"] === undefined ? {} : { caFile: String(values["ca-file"]) }),
-  });
-  await command.run(
-    {
-      client,
-      json: values.json === true,
-      colour: process.stdout.isTTY === true && process.env.NO_COLOR === undefined,
-      print: (text) => process.stdout.write(text),
-    },
-    positionals,
-    given,
-  );
+  const context = {
+    client: clientFor(values),
+    json: values.json === true,
+    colour: process.stdout.isTTY === true && process.env.NO_COLOR === undefined,
+    print: (line: string) => void process.stdout.write(line),
+  };
+  await command.run(context, positionals, values);
 }
 
 export async function main(args: readonly string[]): Promise<void> {
+  // `xhyvectl events | head`: who reads no more ends us, and nothing is wrong.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === "EPIPE" ? 0 : 1);
+  });
   try {
     await run(args);
   } catch (error) {

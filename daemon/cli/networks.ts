@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import type { NetworkView } from "../../api-schema/index.js";
 import { ClientError } from "./client.js";
-import type { Command } from "./commands.js";
+import { type Command, type Options, one, show, showTable, text, type Values } from "./command.js";
 import { bytes, type Cell, parseBytes, table } from "./table.js";
 
 const cable = ({ link, connected }: NetworkView): Cell => {
@@ -29,36 +29,38 @@ const vmAndSlot = (positionals: readonly string[], more: number): readonly strin
 export const listNetworks: Command = {
   arguments: "VM",
   summary: "a running VM's network cards",
-  async run({ client, json, colour, print }, positionals) {
-    const [vm = ""] = positionals;
-    if (positionals.length !== 1) throw new ClientError("name one VM");
-    const { networks } = await client.call("listNetworks", { vm });
-    if (json) print(`${JSON.stringify(networks, null, 2)}\n`);
-    else print(table(HEAD, networks.map(row), colour));
+  operations: ["listNetworks"],
+  async run(context, positionals) {
+    const { networks } = await context.client.call("listNetworks", { vm: one(positionals) });
+    showTable(context, networks, HEAD, { rows: networks.map(row), none: "no network cards" });
   },
 };
 
 export const setLink: Command = {
   arguments: "VM SLOT up|down",
   summary: "plug a network cable in or out",
-  async run({ client, json, colour, print }, positionals) {
+  operations: ["setLink"],
+  async run(context, positionals) {
     const [vm = "", slot = "", state] = vmAndSlot(positionals, 1);
     if (state !== "up" && state !== "down") throw new ClientError("say up or down");
-    const card = await client.call("setLink", { vm, slot, body: { up: state === "up" } });
-    print(json ? `${JSON.stringify(card, null, 2)}\n` : table(HEAD, [row(card)], colour));
+    const card = await context.client.call("setLink", { vm, slot, body: { up: state === "up" } });
+    show(context, card, () => table(HEAD, [row(card)], context.colour));
   },
+};
+
+const captureOptions: Options = {
+  stop: { type: "boolean", help: "end the capture" },
+  limit: { type: "string", value: "SIZE", help: "of the file (1G)" },
+  snap: { type: "string", value: "N", help: "bytes of each frame (all)" },
 };
 
 export const capture: Command = {
   arguments: "VM SLOT [FILE]",
   summary: "record a card's frames into a new pcapng file, until --stop",
-  options: { stop: { type: "boolean" }, limit: { type: "string" }, snap: { type: "string" } },
-  details: [
-    "--stop               end the capture",
-    "--limit SIZE         of the file (1G)",
-    "--snap N             bytes of each frame (all)",
-  ],
-  async run({ client, json, colour, print }, positionals, values) {
+  operations: ["startCapture", "stopCapture"],
+  options: captureOptions,
+  async run(context, positionals, values) {
+    const { client } = context;
     const stop = values.stop === true;
     const [vm = "", slot = "", file = ""] = vmAndSlot(positionals, stop ? 0 : 1);
     const card = stop
@@ -68,17 +70,17 @@ export const capture: Command = {
           slot,
           body: { file: resolve(file), ...bounds(values) },
         });
-    print(json ? `${JSON.stringify(card, null, 2)}\n` : table(HEAD, [row(card)], colour));
+    show(context, card, () => table(HEAD, [row(card)], context.colour));
   },
 };
 
-function bounds(values: Readonly<Record<string, string | boolean | undefined>>) {
-  const { limit, snap } = values;
-  const size = typeof limit === "string" ? parseBytes(limit) : undefined;
+function bounds(values: Values) {
+  const [limit, snap] = [text(values, "limit"), text(values, "snap")];
+  const size = limit === undefined ? undefined : parseBytes(limit);
   if (limit !== undefined && size === undefined)
     throw new ClientError("--limit takes a size such as 100M or 1G");
   return {
     ...(size === undefined ? {} : { limit: size }),
-    ...(typeof snap === "string" ? { snap: Number(snap) } : {}),
+    ...(snap === undefined ? {} : { snap: Number(snap) }),
   };
 }

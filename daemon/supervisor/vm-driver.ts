@@ -171,7 +171,7 @@ export class VmDriver {
       if (this.#record.definition.protected) throw new VmError("VM_PROTECTED", [this.name]);
       remove(this.row.generation);
       this.#retire();
-      this.console.changed();
+      this.#record.gone();
     });
   }
 

@@ -117,6 +117,11 @@ export class VmRecord {
     return () => void this.#watchers.delete(look);
   }
 
+  /** Those who wait look once more: the VM is deleted, which is no change of its row. */
+  gone(): void {
+    for (const look of [...this.#watchers]) look();
+  }
+
   /** Looks at every change, so that no state is missed; false when the time is over. */
   until(reached: () => boolean, timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
     if (reached()) return Promise.resolve(true);
