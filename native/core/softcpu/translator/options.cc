@@ -20,6 +20,8 @@ constexpr std::string_view kNames[] = {
 void apply(TranslatorOptions& options, std::string_view word) {
   if (word == "interpreter") options.enabled = false;
   if (word == "eager") options.threshold = 0;
+  if (word == "no-traces") options.traces = false;
+  if (word == "no-groups") options.groups = false;
   constexpr std::string_view kThreshold = "threshold=";
   if (word.starts_with(kThreshold))
     options.threshold = static_cast<std::uint32_t>(

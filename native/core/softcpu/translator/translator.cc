@@ -80,7 +80,8 @@ void Translator::Parts::reset() {
 
 Translation* Translator::Parts::translate(Block& block, std::uint64_t rip, Shape shape) {
   Shared shared{cpu, cache, stubs, sites, links, options.off};
-  trace.form(*cpu.blocks, block, rip, options.off, !shape.traced);
+  trace.form(*cpu.blocks, block, rip, options.off,
+             !(shape.traced && options.traces));
   Translation& made = translations.emplace_back();
   made.block = &block;
   made.rip = rip;
@@ -90,7 +91,7 @@ Translation* Translator::Parts::translate(Block& block, std::uint64_t rip, Shape
   out.align(16);
   cold.clear();
   BlockTranslator work{shared, out, block, trace, made, cold};
-  if (!work.run(plan, shape.grouped)) {
+  if (!work.run(plan, shape.grouped && options.groups)) {
     translations.pop_back();
     full = true;
     return nullptr;

@@ -27,8 +27,11 @@ struct TranslatorOptions {
   std::size_t code_bytes = 32u << 20;
   std::bitset<static_cast<std::size_t>(Op::kCount)> off;  // operations left to the interpreter
 
-  // XHYVED_SOFTCPU: words with commas between: `interpreter`, `eager`, `threshold=N`,
-  // `-AddMr` (an operation's name as in ops_*.def).
+  bool traces = true;  // several blocks as one piece (trace.h)
+  bool groups = true;  // of accesses (access_plan.h)
+
+  // XHYVED_SOFTCPU: words with commas between: `interpreter`, `eager`, `threshold=N`, `no-traces`,
+  // `no-groups`, `-AddMr` (an operation's name as in ops_*.def).
   static const TranslatorOptions& from_environment();
   static TranslatorOptions parse(const std::string& words);
 };
