@@ -22,7 +22,7 @@ struct Step {
 };
 
 struct Trace {
-  static constexpr unsigned kMaxSteps = 64, kMaxBlocks = 5, kMaxTurns = 4, kMaxLoop = 20;
+  static constexpr unsigned kMaxSteps = 64, kMaxBlocks = 3, kMaxTurns = 4, kMaxLoop = 20;
 
   std::vector<Step> steps;
   std::vector<Block*> others;  // beside the first, without repetition
