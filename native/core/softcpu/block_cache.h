@@ -114,7 +114,8 @@ class BlockCache {
   void drop_all();
   void flush_jumps() {
     kernel_generation_ = next_generation();
-    user_generations_.fill(kernel_generation_);
+    // Never one for two: a context that stays may be gone back to without a flush.
+    for (std::uint64_t& generation : user_generations_) generation = next_generation();
     kernel_is_local_ = false;
     pages_ = {};
   }
