@@ -22,5 +22,5 @@ const args = [
   ...(hasHeaders ? [`--nodedir=${prefix}`] : []),
 ];
 const { status, error } = spawnSync(program, args, { cwd: root, stdio: "inherit" });
-if (error) console.error(`cannot run ${program}: ${error.message}; run this as 'npm run build'`);
+if (error) console.error(`cannot run ${program}: ${error.message}; run this as 'npm run compile'`);
 process.exit(status ?? 1);

@@ -1,7 +1,8 @@
-// `npm run build:hosts [-- TARGET…]`: both addons for every host (or linux-x64, linux-arm64,
+// `npm run prebuild [-- TARGET…]`: both addons for every host (or linux-x64, linux-arm64,
 // darwin-x64, darwin-arm64), in the layout that node-gyp-build loads, so that an installation needs
 // no compiler. Zig's clang compiles and links for all of them; the frameworks that only Apple's SDK
-// describes are described in frameworks/. Every bundle is checked before it counts as built.
+// describes are described in frameworks/. Every bundle is checked before it counts as built. (No script may
+// be called `build`: npm would run this one before it.)
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
