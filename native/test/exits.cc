@@ -3,12 +3,12 @@
 //
 //   make -C native/test exits
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <functional>
 #include <string>
 
 #include "accel/conformance_rig.h"
+#include "cpu_time.h"
 
 using namespace hv;
 using namespace hv::conformance;
@@ -28,10 +28,9 @@ class QuietPlatform final : public RecordingPlatform {
 };
 
 double nanoseconds_a_turn(const std::function<void()>& loop) {
-  const auto before = std::chrono::steady_clock::now();
+  const double before = cpu_nanoseconds();
   loop();
-  const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - before;
-  return took.count() / kTurns;
+  return (cpu_nanoseconds() - before) / kTurns;
 }
 
 // A vCPU at the loop, on an accelerator.
