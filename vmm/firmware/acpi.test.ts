@@ -69,7 +69,8 @@ describe("the ACPI tables", () => {
   it("describe the fixed hardware", () => {
     const tables = new Reader();
     const fadt = tables.table("FACP");
-    expect(tables.u32(fadt + 4)).toBe(268);
+    expect(tables.u32(fadt + 4)).toBe(276);
+    expect([tables.u8(fadt + 8), tables.u8(fadt + 131)]).toEqual([6, 4]); // revision, minor
     expect(tables.u16(fadt + 46)).toBe(9); // SCI
     expect(tables.u32(fadt + 48)).toBe(0xb2);
     expect([tables.u8(fadt + 52), tables.u8(fadt + 53)]).toEqual([0xa0, 0xa1]);

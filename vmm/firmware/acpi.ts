@@ -101,12 +101,14 @@ const NO_VGA = 1 << 2;
 const C2_UNSUPPORTED = 101; // §5.2.9: a latency over 100 µs
 const C3_UNSUPPORTED = 1001;
 const CENTURY = 0x32;
+/** Hypervisor Vendor Identity: eight characters of the vendor's own choice. */
+const HYPERVISOR = "xhyved";
 const RESET_VALUE = 6; // full reset: system reset and reset CPU bits of 0xCF9
 
 function fadt(facs: Gpa, dsdt: Gpa, lpc: boolean): Uint8Array {
   return table(
     "FACP",
-    5,
+    6,
     join(u32(facs), u32(dsdt), u8(0), u8(0), u16(SCI), u32(SMI_COMMAND), u8(0xa0), u8(0xa1)),
     join(u8(0), u8(0)), // no S4BIOS, no P-state control
     join(u32(PM1_EVENT), u32(0), u32(PM1_CONTROL), u32(0), u32(0), u32(PM_TIMER), u32(0), u32(0)),
@@ -115,12 +117,13 @@ function fadt(facs: Gpa, dsdt: Gpa, lpc: boolean): Uint8Array {
     join(u8(0), u8(0), u8(CENTURY), u16(NO_VGA | (lpc ? LEGACY_DEVICES : 0)), u8(0)),
     u32(FADT_FLAGS),
     gas(SPACE_IO, 8, 1, RESET_PORT),
-    join(u8(RESET_VALUE), u16(0), u8(1)), // FADT minor version 1: the table is 5.1's
+    join(u8(RESET_VALUE), u16(0), u8(4)), // FADT minor version 4: the table is 6.4's
     join(u64(0), u64(dsdt)), // X_FIRMWARE_CTRL stays 0 where FIRMWARE_CTRL is given
     join(gas(SPACE_IO, 32, 2, PM1_EVENT), NO_GAS),
     join(gas(SPACE_IO, 16, 2, PM1_CONTROL), NO_GAS, NO_GAS),
     join(gas(SPACE_IO, 32, 3, PM_TIMER), NO_GAS, NO_GAS),
     join(NO_GAS, NO_GAS), // sleep control and status
+    ascii(HYPERVISOR.padEnd(8, "\0")),
   );
 }
 
