@@ -301,7 +301,8 @@ export interface MachineOptions {
   readonly cpus: number;
   /** Bytes, a multiple of 4096. */
   readonly memory: number;
-  readonly accelerator: "auto" | "soft" | "kvm" | "hvf";
+  /** `soft:interpreter` and `soft:eager` are the software CPU with one of its engines alone, for tests. */
+  readonly accelerator: "auto" | "soft" | "kvm" | "hvf" | "soft:interpreter" | "soft:eager";
   /** vCPUs start with their local APIC in x2APIC mode. */
   readonly x2apic?: boolean;
   /** An access that nothing decodes ends the VM (bhyve's -e). */

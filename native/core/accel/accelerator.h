@@ -29,6 +29,7 @@ enum class Exit : std::uint8_t {
 // Counts since the vCPU was made, written by its own thread and read by any (relaxed).
 struct VcpuCounters {
   std::uint64_t instructions = 0, blocks_decoded = 0, blocks_translated = 0, code_bytes = 0,
+                block_bytes = 0,  // of decoded code and what is known of it beside its host code
                 tlb_misses = 0, page_faults = 0,
                 exceptions = 0, interrupts = 0, port_accesses = 0, mmio_accesses = 0, halts = 0;
 };
@@ -82,5 +83,9 @@ class Accelerator {
 
 // In order of preference; `soft` is always there.
 std::span<const Accelerator* const> accelerators();
+
+// The software CPU with options of its own (softcpu/translator/translator.h: "interpreter",
+// "eager", …). The same words give the same object.
+const Accelerator* soft_accelerator(std::string_view words);
 
 }  // namespace hv

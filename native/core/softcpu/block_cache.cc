@@ -1,18 +1,37 @@
 #include "softcpu/block_cache.h"
 
+#include <bit>
 #include <cstring>
 #include <new>
 
 namespace hv::softcpu {
 
 BlockCache::BlockCache()
-    : buckets_(kBuckets), arena_(std::make_unique_for_overwrite<std::uint8_t[]>(kArena)) {}
+    : arena_(std::make_unique_for_overwrite<std::uint8_t[]>(kArena)) {
+  set_buckets(kFirstBuckets);
+}
+
+void BlockCache::set_buckets(std::size_t count) {
+  buckets_.assign(count, {});
+  bucket_shift_ = 64 - static_cast<unsigned>(std::countr_zero(count));
+}
+
+void BlockCache::grow() {
+  const std::vector<Bucket> before = std::move(buckets_);
+  set_buckets(before.size() * 2);
+  for (const Bucket& bucket : before) {
+    if (bucket.block == nullptr) continue;
+    std::size_t slot = first_bucket(bucket.key);
+    while (buckets_[slot].block != nullptr) slot = next_bucket(slot);
+    buckets_[slot] = bucket;
+  }
+}
 
 static_assert(sizeof(Block) % alignof(Insn) == 0);
 
 Block* BlockCache::find(std::uint64_t physical, CodeSize size) const {
   const std::uint64_t wanted = key(physical, size);
-  for (std::size_t at = first_bucket(wanted);; at = (at + 1) & (kBuckets - 1)) {
+  for (std::size_t at = first_bucket(wanted);; at = next_bucket(at)) {
     const Bucket& bucket = buckets_[at];
     if (bucket.key == wanted || bucket.block == nullptr) return bucket.block;
   }
@@ -21,7 +40,8 @@ Block* BlockCache::find(std::uint64_t physical, CodeSize size) const {
 Block* BlockCache::insert(const Block& block, std::span<const Insn> insns,
                           std::span<const std::uint8_t> bytes) {
   const std::size_t wanted = (sizeof(Block) + insns.size_bytes() + bytes.size() + 15) & ~15ull;
-  if (used_ + wanted > kArena || used_buckets_ > kBuckets / 2) drop_all();
+  if (used_ + wanted > kArena) drop_all();
+  if (used_buckets_ >= buckets_.size() / 2) grow();
   std::uint8_t* const at = arena_.get() + used_;
   used_ += wanted;
   std::memcpy(at + sizeof(Block), insns.data(), insns.size_bytes());
@@ -31,7 +51,7 @@ Block* BlockCache::insert(const Block& block, std::span<const Insn> insns,
   const std::uint64_t wanted_key = key(block.physical, block.size);
   std::size_t slot = first_bucket(wanted_key);
   while (buckets_[slot].block != nullptr && buckets_[slot].key != wanted_key)
-    slot = (slot + 1) & (kBuckets - 1);
+    slot = next_bucket(slot);
   if (buckets_[slot].block == nullptr) ++used_buckets_;
   buckets_[slot] = {wanted_key, kept};
   return kept;
@@ -47,7 +67,7 @@ Block* BlockCache::scratch(const Block& block, const Insn& insn) {
 void BlockCache::drop_all() {
   flush_jumps();
   ++drops_;
-  buckets_.assign(kBuckets, {});
+  set_buckets(kFirstBuckets);
   used_buckets_ = used_ = 0;
 }
 

@@ -3,7 +3,8 @@
 //
 // A block lies within one guest page; an instruction that crosses pages is a block by itself. It
 // holds until a byte of it is written (memory/code_pages.h), wherever the page is mapped. The
-// arena is bounded: when it is full all blocks are dropped at once.
+// arena is bounded: when it is full all blocks are dropped at once, and with them what was
+// translated from them.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -109,6 +110,8 @@ class BlockCache {
   // What entries of blocks without code have there.
   void set_code_of_others(const void* code) { code_of_others_ = code; }
   JumpTable jump_table() const { return {jumps_.data(), kJumps - 1}; }
+  // Of the arena and the table.
+  std::size_t bytes() const { return used_ + buckets_.size() * sizeof(Bucket); }
   // How often everything was dropped.
   std::uint64_t drops() const { return drops_; }
   void drop_all();
@@ -128,7 +131,7 @@ class BlockCache {
   Block* scratch(const Block& block, const Insn& insn);
 
  private:
-  static constexpr std::size_t kJumps = 4096, kBuckets = 1 << 15, kArena = 16u << 20;
+  static constexpr std::size_t kJumps = 4096, kFirstBuckets = 1 << 12, kArena = 10u << 20;
   static constexpr std::uint64_t kGeneration = 256;
 
   std::uint64_t next_generation() { return generation_ += kGeneration; }
@@ -143,9 +146,12 @@ class BlockCache {
   static constexpr std::uint64_t key(std::uint64_t physical, CodeSize size) {
     return physical * 4 + static_cast<std::uint64_t>(size);
   }
-  static constexpr std::size_t first_bucket(std::uint64_t key) {
-    return (key * 0x9e37'79b9'7f4a'7c15) >> 49;  // Fibonacci hashing: the top 15 bits
+  std::size_t first_bucket(std::uint64_t key) const {
+    return (key * 0x9e37'79b9'7f4a'7c15) >> bucket_shift_;  // Fibonacci hashing: the top bits
   }
+  std::size_t next_bucket(std::size_t at) const { return (at + 1) & (buckets_.size() - 1); }
+  void set_buckets(std::size_t count);
+  void grow();
 
   std::uint64_t generation_ = 0;  // the last one given out
   std::uint64_t kernel_generation_ = 0;
@@ -161,7 +167,8 @@ class BlockCache {
     std::uint64_t key = 0;
     Block* block = nullptr;
   };
-  std::vector<Bucket> buckets_;
+  std::vector<Bucket> buckets_;  // a power of 2, at least twice as many as are used
+  unsigned bucket_shift_ = 0;
   std::size_t used_buckets_ = 0;
   std::unique_ptr<std::uint8_t[]> arena_;
   std::size_t used_ = 0;

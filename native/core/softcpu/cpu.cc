@@ -6,7 +6,7 @@
 
 namespace hv::softcpu {
 
-Cpu::Cpu(const VcpuWiring& wiring, GuestMemory& ram)
+Cpu::Cpu(const VcpuWiring& wiring, GuestMemory& ram, const TranslatorOptions& options)
     : index(wiring.index),
       vcpu_count(wiring.count),
       platform(wiring.platform),
@@ -15,7 +15,7 @@ Cpu::Cpu(const VcpuWiring& wiring, GuestMemory& ram)
       memory(ram),
       blocks(std::make_unique<BlockCache>()) {
   insn = &kBetween;
-  choose_translator(TranslatorOptions::from_environment());
+  choose_translator(options);
   set_state(reset_state(wiring.index == 0));
 }
 
@@ -96,6 +96,7 @@ VcpuCounters Cpu::counters() const {
   copy.blocks_decoded = read(count.blocks_decoded);
   copy.blocks_translated = read(count.blocks_translated);
   copy.code_bytes = read(count.code_bytes);
+  copy.block_bytes = read(count.block_bytes);
   copy.tlb_misses = read(count.tlb_misses);
   copy.page_faults = read(count.page_faults);
   copy.exceptions = read(count.exceptions);

@@ -54,7 +54,8 @@ struct Block;
 
 class Cpu final : public Vcpu {
  public:
-  Cpu(const VcpuWiring& wiring, GuestMemory& memory);
+  Cpu(const VcpuWiring& wiring, GuestMemory& memory,
+      const TranslatorOptions& options = TranslatorOptions::from_environment());
   ~Cpu() override;
 
   Exit run() override;

@@ -168,6 +168,7 @@ Block* Cpu::keep(const Block& block, std::span<const Insn> insns,
                  std::span<const std::uint8_t> bytes) {
   add_count(count.blocks_decoded);
   Block* const kept = blocks->insert(block, insns, bytes);
+  __atomic_store_n(&count.block_bytes, blocks->bytes(), __ATOMIC_RELAXED);
   revalidate(*kept);
   return kept;
 }

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "softcpu/test_machine.h"
+#include "softcpu/translator/translator.h"
 
 namespace hv::softcpu {
 
@@ -89,6 +90,27 @@ TEST(code_written_by_others_is_seen) {
   const auto decoded = m.cpu().counters().blocks_decoded;
   EXPECT_EQ(m.execute({0xb8, 2, 0, 0, 0}).gpr[kRax], 2u);
   EXPECT_EQ(m.cpu().counters().blocks_decoded, decoded);
+}
+
+// What a disk's read does (io/pool.h) while the guest waits: straight to its page, then written().
+TEST(code_that_a_device_loads_over_code_that_has_just_run) {
+  TestMachine m;
+  m.enter_long64();
+  m.cpu().choose_translator(TranslatorOptions::parse("eager"));
+  constexpr std::uint64_t kFunction = TestMachine::kCode + 0x2000;
+  // MOV ECX, 1000; ADD EAX, n; DEC ECX; JNZ -7; RET
+  const auto load = [&m](std::uint8_t n) {
+    const std::uint8_t bytes[] = {0xb9, 0xe8, 3, 0, 0, 0x83, 0xc0, n, 0xff, 0xc9, 0x75, 0xf9, 0xc3};
+    std::memcpy(m.memory().host(Gpa{kFunction}), bytes, sizeof bytes);
+    m.memory().written(Gpa{kFunction}, sizeof bytes);
+  };
+  load(1);
+  m.platform().on_out = [&load](std::uint16_t) { load(2); };
+  // CALL kFunction; OUT 1, AL; CALL kFunction
+  m.change([](CpuState& s) { s.gpr[kRax] = 0; });
+  const CpuState s = m.execute({0xe8, 0xfb, 0x1f, 0, 0, 0xe6, 1, 0xe8, 0xf4, 0x1f, 0, 0});
+  EXPECT_EQ(s.gpr[kRax], 1000u + 2000u);
+  if (m.cpu().get_translator() != nullptr) EXPECT(m.cpu().counters().blocks_translated >= 2);
 }
 
 TEST(an_instruction_across_two_pages) {

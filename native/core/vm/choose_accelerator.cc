@@ -60,6 +60,13 @@ Candidate candidate(const Known& known) {
   return {{words, true, std::move(result.told)}, accelerator, result.faster};
 }
 
+// `soft:WORDS` is the software CPU with its engine chosen, for tests: softcpu/translator/translator.h.
+constexpr std::string_view kEngine = "soft:";
+
+AcceleratorChoice soft_with_engine(std::string_view wanted) {
+  return {soft_accelerator(wanted.substr(kEngine.size())), {std::string{wanted}, true, "asked for"}};
+}
+
 // Asked and timed once: neither the host nor its speed changes while the process lives.
 const std::vector<Candidate>& candidates() {
   static const std::vector<Candidate> all = [] {
@@ -79,6 +86,11 @@ std::vector<AcceleratorReport> report_accelerators() {
 }
 
 AcceleratorChoice choose_accelerator(std::string_view wanted) {
+  if (wanted.starts_with(kEngine)) return soft_with_engine(wanted);
+  if (wanted == "soft") {  // nothing else need be asked or timed
+    Candidate soft = candidate(wanted);
+    return {soft.accelerator, std::move(soft.report)};
+  }
   std::string passed_over;
   for (const Candidate& one : candidates()) {
     if (wanted == "auto" && !one.preferred) {

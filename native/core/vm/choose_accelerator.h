@@ -22,7 +22,7 @@ struct AcceleratorChoice {
   const Accelerator* accelerator = nullptr;  // nullptr: report.reason says why not
   AcceleratorReport report;
 };
-// wanted: "auto" or a name.
+// wanted: "auto", a name, or "soft:" and words that choose the software CPU's engine.
 AcceleratorChoice choose_accelerator(std::string_view wanted);
 
 }  // namespace hv

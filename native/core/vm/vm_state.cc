@@ -112,6 +112,7 @@ json::Object Vm::statistics() {
     row["blocksDecoded"] = json::Value{c.blocks_decoded};
     row["blocksTranslated"] = json::Value{c.blocks_translated};
     row["codeBytes"] = json::Value{c.code_bytes};
+    row["blockBytes"] = json::Value{c.block_bytes};
     row["tlbMisses"] = json::Value{c.tlb_misses};
     row["pageFaults"] = json::Value{c.page_faults};
     row["exceptions"] = json::Value{c.exceptions};
