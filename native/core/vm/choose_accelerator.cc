@@ -12,7 +12,8 @@ namespace {
 struct Known {
   std::string_view name, hosts;
 };
-constexpr Known kKnown[] = {{"hvf", "Intel Macs"}, {"kvm", "Linux on x86-64"}, {"soft", "any host"}};
+constexpr Known kSoft{"soft", "any host"};
+constexpr Known kKnown[] = {{"hvf", "Intel Macs"}, {"kvm", "Linux on x86-64"}, kSoft};
 
 const Accelerator* built(std::string_view name) {
   for (const Accelerator* accelerator : accelerators())
@@ -88,7 +89,7 @@ std::vector<AcceleratorReport> report_accelerators() {
 AcceleratorChoice choose_accelerator(std::string_view wanted) {
   if (wanted.starts_with(kEngine)) return soft_with_engine(wanted);
   if (wanted == "soft") {  // nothing else need be asked or timed
-    Candidate soft = candidate(wanted);
+    Candidate soft = candidate(kSoft);
     return {soft.accelerator, std::move(soft.report)};
   }
   std::string passed_over;
