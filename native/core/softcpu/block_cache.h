@@ -131,7 +131,7 @@ class BlockCache {
   Block* scratch(const Block& block, const Insn& insn);
 
  private:
-  static constexpr std::size_t kJumps = 4096, kFirstBuckets = 1 << 12, kArena = 16u << 20;
+  static constexpr std::size_t kJumps = 4096, kFirstBuckets = 1 << 12, kArena = 6u << 20;
   static constexpr std::uint64_t kGeneration = 256;
 
   std::uint64_t next_generation() { return generation_ += kGeneration; }
