@@ -82,6 +82,7 @@ bool Cpu::set_cr3(std::uint64_t value) {
   const bool flushed = tlb.switch_context(pcid_of(*this), keep);
   blocks->switch_context(tlb.context_number(), flushed);
   translated.jump_tag = blocks->tag(fetch_mode_);
+  translated.forget_returns();
   return true;
 }
 
