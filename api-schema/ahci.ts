@@ -1,6 +1,6 @@
 // AHCI controllers: bhyve's forms with one port, and one with up to 32.
 import { type Static, Type } from "@sinclair/typebox";
-import { type DiskSource, diskSource, HostPath } from "./disk.js";
+import { type DiskSource, diskSource, HostPath, keptImage } from "./disk.js";
 import { closed, PciSlot } from "./shape.js";
 
 /** What lies in a drive; none where `path` is absent. It is only read, and may be shared. */
@@ -17,12 +17,14 @@ export const AhciHdDevice = closed({
   slot: PciSlot,
   type: Type.Literal("ahci-hd"),
   ...diskSource,
+  ...keptImage,
 });
 /** A controller with one CD drive. */
 export const AhciCdDevice = closed({
   slot: PciSlot,
   type: Type.Literal("ahci-cd"),
   ...cdDrive,
+  ...keptImage,
 });
 export const AhciPort = Type.Union([
   closed({ type: Type.Literal("hd"), ...diskSource }),
@@ -49,11 +51,11 @@ export function ahciPorts(device: AnyAhciDevice): readonly AhciPort[] {
     case "ahci":
       return device.ports;
     case "ahci-hd": {
-      const { slot: _, ...rest } = device;
+      const { slot: _, image: __, ...rest } = device;
       return [{ ...rest, type: "hd" }];
     }
     case "ahci-cd": {
-      const { slot: _, ...rest } = device;
+      const { slot: _, image: __, ...rest } = device;
       return [{ ...rest, type: "cd" }];
     }
   }

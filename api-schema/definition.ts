@@ -3,7 +3,7 @@
 // a client wrote into a whole VmDefinition.
 import { type Static, Type } from "@sinclair/typebox";
 import { AhciCdDevice, AhciDevice, AhciHdDevice } from "./ahci.js";
-import { diskSource, HostPath } from "./disk.js";
+import { diskSource, HostPath, keptImage } from "./disk.js";
 import { hostSockets, networkCard } from "./network.js";
 import { closed, literals, PciSlot } from "./shape.js";
 import { supervision } from "./supervision.js";
@@ -80,6 +80,7 @@ const VirtioBlkDevice = closed({
   slot: PciSlot,
   type: Type.Literal("virtio-blk"),
   ...diskSource,
+  ...keptImage,
   /** 1 where absent. */
   queues: Type.Optional(Type.Integer({ minimum: 1, maximum: 64 })),
 });
@@ -122,10 +123,19 @@ export const PciDevice = Type.Union([
   VirtioSockDevice,
 ]);
 
-/** As clients may give them: without a slot, one is assigned and kept (api-schema/slots.ts). */
+/**
+ * As clients may give them: without a slot, one is assigned and kept (api-schema/slots.ts); with the
+ * name of an image, its path is filled in.
+ */
 export const PciDeviceWish = Type.Unsafe<PciDeviceWish>(
   Type.Union(
-    PciDevice.anyOf.map((device) => closed({ ...device.properties, slot: Type.Optional(PciSlot) })),
+    PciDevice.anyOf.map((device) =>
+      closed({
+        ...device.properties,
+        slot: Type.Optional(PciSlot),
+        ...("image" in device.properties ? { path: Type.Optional(HostPath) } : {}),
+      }),
+    ),
   ),
 );
 

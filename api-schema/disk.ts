@@ -12,6 +12,15 @@ export const HostPath = Type.String({
   [HOST_PATH]: true,
 });
 
+/** What a disk image that the daemon keeps is called. */
+export const ImageName = Type.String({
+  pattern: "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$",
+  description: "1 to 63 letters, digits, underscores and hyphens; first a letter or digit",
+});
+
+/** In a device's own shape: the daemon fills in `path` and `format` from its image's name. */
+export const keptImage = { image: Type.Optional(ImageName) } as const;
+
 export const SectorSize = Type.Integer({ minimum: 512, maximum: 65536 });
 
 const MAX_BACKING = 16;

@@ -4,6 +4,7 @@ export * from "./definition.js";
 export { BackingImage, type DiskSource } from "./disk.js";
 export * from "./errors.js";
 export * from "./events.js";
+export * from "./images.js";
 export * from "./long-operations.js";
 export * from "./media.js";
 export * from "./network.js";

@@ -10,7 +10,7 @@ export const OperationState = literals(["running", "succeeded", "failed", "cance
 export const LongOperation = closed(
   {
     id: Type.String(),
-    /** What it does: `vm.clone`, `host.shutdown`, … */
+    /** What it does: `vm.clone`, `image.import`, `host.shutdown`, … */
     kind: Type.String(),
     state: OperationState,
     /** The VM it is about, by UUID. */

@@ -102,7 +102,10 @@ export function withMedium(
   });
   return devices.map((device): PciDevice => {
     if (device !== place.device) return device;
-    if (device.type === "ahci-cd") return changed(device);
+    if (device.type === "ahci-cd") {
+      const { image: _, ...drive } = device; // what lies there is no longer that image
+      return changed(drive);
+    }
     if (device.type !== "ahci") return device;
     const ports = device.ports.map((port, index) =>
       index === place.port && port.type === "cd" ? changed(port) : port,

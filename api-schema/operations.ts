@@ -35,6 +35,16 @@ import {
 import { type ErrorCode, errorCodes } from "./errors.js";
 import { Event, EventFilter } from "./events.js";
 import {
+  CloneImage,
+  CreateImage,
+  GrowImage,
+  ImageList,
+  ImageListQuery,
+  ImagePath,
+  ImageView,
+  ImportImage,
+} from "./images.js";
+import {
   CloneBody,
   HostShutdownBody,
   LongOperation,
@@ -85,6 +95,7 @@ export const tags = {
   host: "The host and the daemon",
   vms: "Virtual machines: their definitions",
   lifecycle: "What a VM can be told to do",
+  images: "Disk images that the daemon keeps, which definitions use by name",
   networks: "A running VM's network cards",
   inspection: "A look into a VM",
   media: "The discs in a VM's CD drives",
@@ -166,6 +177,9 @@ const longOperation = {
   location: "/v1/operations/{id}",
 } as const;
 
+const imageJson = { kind: "json", status: 200, schema: ImageView } as const;
+const noImage = ["STORED_IMAGE_NOT_FOUND"] as const satisfies readonly ErrorCode[];
+
 const text = (mediaType: string) => ({ kind: "raw", status: 200, mediaType }) as const;
 
 /** Of the page that shows the document. */
@@ -204,7 +218,7 @@ export const operations = {
       etag: true,
       location: "/v1/vms/{uuid}",
     },
-    errors: ["VM_EXISTS", "VM_UUID_EXISTS", ...pathErrors],
+    errors: ["VM_EXISTS", "VM_UUID_EXISTS", ...noImage, ...pathErrors],
   },
   getVm: {
     http: "GET /v1/vms/{vm}",
@@ -229,7 +243,7 @@ export const operations = {
     body: CreateVm,
     answer: { ...vmJson, or: 201, location: "/v1/vms/{uuid}" },
     conditional: true,
-    errors: ["VM_EXISTS", "VM_UUID_EXISTS", "VM_STATE_FORBIDS", ...pathErrors],
+    errors: ["VM_EXISTS", "VM_UUID_EXISTS", "VM_STATE_FORBIDS", ...noImage, ...pathErrors],
   },
   changeVm: {
     http: "PATCH /v1/vms/{vm}",
@@ -242,7 +256,7 @@ export const operations = {
     answer: vmJson,
     action: "change",
     conditional: true,
-    errors: ["VM_EXISTS", ...pathErrors],
+    errors: ["VM_EXISTS", ...noImage, ...pathErrors],
   },
   deleteVm: {
     http: "DELETE /v1/vms/{vm}",
@@ -286,6 +300,75 @@ export const operations = {
     answer: longOperation,
     action: "clone",
     errors: ["VM_EXISTS", "VM_UUID_EXISTS", "CLONE_DISK_MISSING", "CLONE_DISK_UNKNOWN", "VM_BUSY"],
+  },
+
+  listImages: {
+    http: "GET /v1/images",
+    tag: "images",
+    summary: "List disk images by name, a page at a time",
+    scope: "read",
+    query: ImageListQuery,
+    answer: { kind: "json", status: 200, schema: ImageList },
+  },
+  createImage: {
+    http: "POST /v1/images",
+    tag: "images",
+    summary: "Make an empty disk image",
+    scope: "admin",
+    body: CreateImage,
+    answer: { ...imageJson, status: 201, location: "/v1/images/{name}" },
+    errors: ["STORED_IMAGE_EXISTS", "STORED_IMAGE_UNFIT"],
+  },
+  getImage: {
+    http: "GET /v1/images/{image}",
+    tag: "images",
+    summary: "Show a disk image",
+    scope: "read",
+    path: ImagePath,
+    answer: imageJson,
+    errors: noImage,
+  },
+  deleteImage: {
+    http: "DELETE /v1/images/{image}",
+    tag: "images",
+    summary: "Delete a disk image that no definition names",
+    scope: "admin",
+    path: ImagePath,
+    answer: { kind: "nothing", status: 204 },
+    errors: [...noImage, "STORED_IMAGE_IN_USE"],
+  },
+  importImage: {
+    http: "POST /v1/images/import",
+    tag: "images",
+    summary: "Copy a file of the host to a disk image",
+    details:
+      "By reference where the file system can. With `sha256` the file must have that digest. The image appears whole or not at all.",
+    scope: "admin",
+    query: OperationQuery,
+    body: ImportImage,
+    answer: longOperation,
+    errors: ["STORED_IMAGE_EXISTS", "PATH_OUTSIDE", "PATH_LEADS_OUT"],
+  },
+  cloneImage: {
+    http: "POST /v1/images/{image}/clone",
+    tag: "images",
+    summary: "Make another disk image of this one, which no VM that is on may be using",
+    scope: "admin",
+    path: ImagePath,
+    query: OperationQuery,
+    body: CloneImage,
+    answer: longOperation,
+    errors: [...noImage, "STORED_IMAGE_EXISTS", "STORED_IMAGE_IN_USE"],
+  },
+  growImage: {
+    http: "POST /v1/images/{image}/grow",
+    tag: "images",
+    summary: "Make a disk image larger, which no VM that is on may be using",
+    scope: "admin",
+    path: ImagePath,
+    body: GrowImage,
+    answer: imageJson,
+    errors: [...noImage, "STORED_IMAGE_IN_USE", "STORED_IMAGE_UNFIT"],
   },
 
   listMedia: {

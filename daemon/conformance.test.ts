@@ -51,6 +51,9 @@ const NOT_PROVOKED: Readonly<Partial<Record<ErrorCode, string>>> = {
   PATH_OUTSIDE: "needs --path or a token: security.test.ts",
 };
 const HERE_NOT: Readonly<Record<string, string>> = {
+  "createImage STORED_IMAGE_UNFIT": "needs a file system that is full",
+  "importImage 202": "a small file has been copied before the answer",
+  "cloneImage 202": "likewise",
   "cloneVm 202": "a clone without disks has ended before the answer",
   "shutDownHost 200": "it goes on for a while",
   "changeMedium VM_STATE_FORBIDS": "only while it starts or stops",
@@ -90,6 +93,9 @@ beforeAll(async () => {
   await daemon.create("broken", "hello", {
     boot: { kind: "multiboot", kernel: daemon.file("text", "x") },
   });
+  await daemon.client.call("createImage", { body: { name: "live", format: "raw", size: 4096 } });
+  const kept = { slot: "6:0", type: "virtio-blk", image: "live" };
+  await daemon.run("on-image", "hello", { devices: [...bridges, kept] });
   await daemon.run("net", "hello", { devices: [...bridges, nic] });
   await daemon.run("busy", "hello");
 });
@@ -101,6 +107,62 @@ const vm = (name: string) => ({ vm: name });
 /** In this order: each finds what those before have left. */
 const STEPS = (): [OperationId, Step[]][] => [
   ["getHost", [{ gives: 200 }]],
+  [
+    "createImage",
+    [
+      { body: { name: "root", format: "raw", size: 4096 }, gives: 201 },
+      { body: { name: "used", format: "raw", size: 4096 }, gives: 201 },
+      { body: { name: "root", format: "qcow2", size: 4096 }, gives: "STORED_IMAGE_EXISTS" },
+    ],
+  ],
+  ["listImages", [{ gives: 200 }, { query: "limit=1", gives: 200 }]],
+  [
+    "getImage",
+    [
+      { path: { image: "root" }, gives: 200 },
+      { path: { image: "none" }, gives: "STORED_IMAGE_NOT_FOUND" },
+    ],
+  ],
+  [
+    "growImage",
+    [
+      { path: { image: "root" }, body: { size: 8192 }, gives: 200 },
+      { path: { image: "root" }, body: { size: 512 }, gives: "STORED_IMAGE_UNFIT" },
+      { path: { image: "none" }, body: { size: 512 }, gives: "STORED_IMAGE_NOT_FOUND" },
+      { path: { image: "live" }, body: { size: 8192 }, gives: "STORED_IMAGE_IN_USE" },
+    ],
+  ],
+  [
+    "importImage",
+    [
+      {
+        query: "timeout=20",
+        body: { name: "imported", format: "raw", file: join(daemon.folder, "disk") },
+        gives: 200,
+      },
+      {
+        body: { name: "root", format: "raw", file: join(daemon.folder, "disk") },
+        gives: "STORED_IMAGE_EXISTS",
+      },
+    ],
+  ],
+  [
+    "cloneImage",
+    [
+      { path: { image: "root" }, query: "timeout=20", body: { name: "root2" }, gives: 200 },
+      { path: { image: "root" }, body: { name: "root2" }, gives: "STORED_IMAGE_EXISTS" },
+      { path: { image: "none" }, body: { name: "w" }, gives: "STORED_IMAGE_NOT_FOUND" },
+      { path: { image: "live" }, body: { name: "w" }, gives: "STORED_IMAGE_IN_USE" },
+    ],
+  ],
+  [
+    "deleteImage",
+    [
+      { path: { image: "root2" }, gives: 204 },
+      { path: { image: "none" }, gives: "STORED_IMAGE_NOT_FOUND" },
+      { path: { image: "live" }, gives: "STORED_IMAGE_IN_USE" },
+    ],
+  ],
   ["listVms", [{ gives: 200 }, { query: "limit=1", gives: 200 }]],
   [
     "createVm",
@@ -109,6 +171,10 @@ const STEPS = (): [OperationId, Step[]][] => [
       { query: "dryRun=true", body: { name: "dry", boot: boot() }, gives: 200 },
       { query: "dryRun=true", body: { name: "made", boot: boot() }, gives: "DRY_RUN_FAILED" },
       { body: { name: "made", boot: boot() }, gives: "VM_EXISTS" },
+      {
+        body: { name: "w", boot: boot(), devices: [{ type: "virtio-blk", image: "none" }] },
+        gives: "STORED_IMAGE_NOT_FOUND",
+      },
       {
         body: { name: "u", uuid: "00000000-0000-4000-8000-000000000001", boot: boot() },
         gives: 201,
@@ -126,6 +192,11 @@ const STEPS = (): [OperationId, Step[]][] => [
       { path: vm("put"), body: { name: "put", boot: boot() }, gives: 201 },
       { path: vm("put"), body: { name: "put", boot: boot() }, gives: 200 },
       { path: vm("put"), body: { name: "made", boot: boot() }, gives: "VM_EXISTS" },
+      {
+        path: vm("put"),
+        body: { name: "put", boot: boot(), devices: [{ type: "virtio-blk", image: "none" }] },
+        gives: "STORED_IMAGE_NOT_FOUND",
+      },
       {
         path: vm("put2"),
         body: { name: "put2", uuid: "00000000-0000-4000-8000-000000000001", boot: boot() },
@@ -153,6 +224,11 @@ const STEPS = (): [OperationId, Step[]][] => [
   [
     "changeVm",
     [
+      {
+        path: vm("made"),
+        body: { devices: [{ type: "virtio-blk", image: "none" }] },
+        gives: "STORED_IMAGE_NOT_FOUND",
+      },
       { path: vm("put"), body: { cpus: 2 }, gives: 200 },
       { path: vm("put"), body: { name: "made" }, gives: "VM_EXISTS" },
       { path: vm("put"), query: "dryRun=true", body: { name: "made" }, gives: "DRY_RUN_FAILED" },
@@ -324,6 +400,7 @@ function* generic(id: OperationId): Iterable<[ErrorCode, Promise<RawAnswer>]> {
     token: "t",
     file: "start.js",
     operation: "0-0",
+    image: "used",
   };
   const [method, url] = target(id, { path: some });
   const json = { "content-type": "application/json" };
@@ -370,6 +447,10 @@ const sample = (id: OperationId): unknown => {
     replaceVm: { name: "busy", boot: boot() },
     changeVm: { labels: {} },
     cloneVm: { name: "s" },
+    createImage: { name: "s", format: "raw", size: 512 },
+    importImage: { name: "s", format: "raw", file: "/tmp/s" },
+    cloneImage: { name: "s" },
+    growImage: { size: 512 },
     setLink: { up: true },
     startCapture: { file: "/tmp/s" },
   };

@@ -13,9 +13,11 @@ import {
   readTokenFile,
   type TcpParts,
 } from "./http/server.js";
+import { Images } from "./images/images.js";
 import { lockFolder, ownFolder } from "./lock.js";
 import { CLONE, cloneVm } from "./operations/clone.js";
 import { HOST_SHUTDOWN, hostShutdown } from "./operations/host-shutdown.js";
+import { IMPORT_IMAGE, importImage } from "./operations/import-image.js";
 import { Operations } from "./operations/operations.js";
 import { PathRules } from "./paths.js";
 import { Database } from "./registry/database.js";
@@ -59,18 +61,31 @@ async function serve(settings: Settings): Promise<void> {
   const log = pino({ level: settings.logLevel });
   const db = new Database(stateDir);
   const events = new EventLog(db);
-  const paths = new PathRules(settings.paths);
+  const images = new Images(stateDir);
+  const paths = new PathRules(settings.paths, images.folder);
   const folders = new VmFolders(stateDir, runtimeDir, paths);
-  const supervisor = new Supervisor({ db, events, folders, log, paths });
+  const supervisor = new Supervisor({ db, events, folders, log, paths, images });
   const operations = new Operations({ db, events, log });
   operations.define(HOST_SHUTDOWN, hostShutdown(supervisor));
   operations.define(CLONE, cloneVm(supervisor));
+  operations.define(IMPORT_IMAGE, importImage(images));
   supervisor.hostGoesDown = operations.isUnderWay(HOST_SHUTDOWN);
   await supervisor.load(bootId());
   operations.resume();
 
   const tokens = new Tokens(db);
-  const parts = { db, paths, supervisor, folders, events, operations, tokens, log, version };
+  const parts = {
+    db,
+    paths,
+    images,
+    supervisor,
+    folders,
+    events,
+    operations,
+    tokens,
+    log,
+    version,
+  };
   const local = await buildServer(parts);
   const servers = [local];
   const [given, ...more] = inheritedSockets();

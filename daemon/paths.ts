@@ -11,6 +11,9 @@ import { host } from "../native/host.js";
 /** Names a file without opening it: O_PATH of Linux (<asm-generic/fcntl.h>), O_EVTONLY of macOS. */
 const LOOK = process.platform === "darwin" ? 0x8000 : 0o10000000;
 
+/** A disk: nothing else may be an image, a serial port's log, say. */
+const DISK = /^\/devices\/[0-9]+\/path$/;
+
 const LEADS_OUT: ReadonlySet<unknown> = new Set(["EXDEV", "ELOOP"]);
 const NOT_THERE: ReadonlySet<unknown> = new Set(["ENOENT", "ENOTDIR"]);
 
@@ -18,7 +21,11 @@ export class PathRules {
   /** Absolute; empty: local clients may name what they like. */
   readonly folders: readonly string[];
 
-  constructor(folders: readonly string[] = []) {
+  /** Where the daemon keeps disk images, which every client may use. */
+  readonly #images: string | undefined;
+
+  constructor(folders: readonly string[] = [], images?: string) {
+    this.#images = images;
     this.folders = folders.map((folder) => resolve(folder));
   }
 
@@ -46,7 +53,9 @@ export class PathRules {
     });
   }
 
-  #problem({ path }: NamedPath, remote: boolean): VmError | string | undefined {
+  #problem({ path, pointer }: NamedPath, remote: boolean): VmError | string | undefined {
+    if (this.#images !== undefined && DISK.test(pointer) && dirname(path) === this.#images)
+      return undefined;
     if (!isAbsolute(path))
       return `${path} is not an absolute path; the daemon has no current folder`;
     if (this.folders.length === 0)

@@ -3,6 +3,7 @@ import { apply } from "./apply.js";
 import type { Commands } from "./command.js";
 import { completion } from "./completion.js";
 import { consoleCommand } from "./console-command.js";
+import { imageCommands } from "./images.js";
 import { inspectCommands } from "./inspect.js";
 import { cancel, clone, guard, listOperations, shutdownCommand } from "./long-work.js";
 import { manPage } from "./man-page.js";
@@ -46,6 +47,7 @@ const withTable: Commands = {
   operations: listOperations,
   cancel,
   guard,
+  ...imageCommands,
   ...tokenCommands,
   host,
   health,

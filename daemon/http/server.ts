@@ -15,6 +15,7 @@ import Fastify, {
 import type { Logger } from "pino";
 import { reasonOf, VmError } from "../../api-schema/index.js";
 import type { EventLog } from "../events/event-log.js";
+import type { Images } from "../images/images.js";
 import type { Operations } from "../operations/operations.js";
 import type { PathRules } from "../paths.js";
 import type { Database } from "../registry/database.js";
@@ -44,6 +45,7 @@ export interface ServerParts {
   readonly supervisor: Supervisor;
   readonly folders: VmFolders;
   readonly events: EventLog;
+  readonly images: Images;
   readonly operations: Operations;
   readonly tokens: Tokens;
   readonly log: Logger;

@@ -20,6 +20,7 @@ import {
 } from "../../api-schema/index.js";
 import { closed } from "../../api-schema/shape.js";
 import type { EventLog } from "../events/event-log.js";
+import type { Images } from "../images/images.js";
 import { mergePatch } from "../merge-patch.js";
 import type { PathRules } from "../paths.js";
 import type { Database } from "../registry/database.js";
@@ -38,6 +39,7 @@ export interface SupervisorTools {
   readonly folders: VmFolders;
   readonly log: Logger;
   readonly paths: PathRules;
+  readonly images: Images;
 }
 
 /** Who changes a definition, and how. */
@@ -55,17 +57,25 @@ const BOOT_FACT = "boot";
 const ADOPT_AT_ONCE = 8;
 
 /** What a client left to the daemon: the UUID and the slots, which then stay. */
-function wholeDefinition({ power: _, ...wanted }: CreateVm): VmDefinition {
+function wholeDefinition({ power: _, ...wanted }: CreateVm, images: Images): VmDefinition {
   const uuid = (wanted.uuid ?? randomUUID()).toLowerCase();
-  return parse(VmDefinition, { ...wanted, uuid, devices: assignSlots(wanted.devices) }, "body");
+  return parse(VmDefinition, { ...wanted, uuid, devices: placed(wanted.devices, images) }, "body");
 }
 
+/** With slots, and the paths of images; throws STORED_IMAGE_NOT_FOUND. */
+const placed = (devices: readonly PciDeviceWish[], images: Images) =>
+  assignSlots(devices).map((device) => {
+    if (!("image" in device) || device.image === undefined) return device;
+    const { path, format } = images.find(device.image);
+    return { ...device, path, format };
+  });
+
 /** Devices that are none are for the schema to refuse. */
-function withSlots(wanted: unknown): unknown {
+function withPlaces(wanted: unknown, images: Images): unknown {
   const devices = (wanted as { devices?: unknown } | null)?.devices;
   if (!Array.isArray(devices) || !devices.every((one) => Value.Check(PciDeviceWish, one)))
     return wanted;
-  return { ...(wanted as object), devices: assignSlots(devices) };
+  return { ...(wanted as object), devices: placed(devices, images) };
 }
 
 export class Supervisor {
@@ -134,9 +144,16 @@ export class Supervisor {
     return driver;
   }
 
+  /** VMs whose definitions name this image. */
+  usersOf(image: string): VmDriver[] {
+    return this.list().filter(({ row }) =>
+      row.definition.devices.some((device) => "image" in device && device.image === image),
+    );
+  }
+
   /** What create() would refuse. */
   check(wanted: CreateVm, by: Change = {}, before?: VmDefinition): void {
-    const definition = wholeDefinition(wanted);
+    const definition = wholeDefinition(wanted, this.#tools.images);
     this.#refuseWrong(definition, by, before);
     this.#refuseTaken(definition);
   }
@@ -144,7 +161,7 @@ export class Supervisor {
   /** With `power` running or paused it is started at once; waitFor() tells when it has. */
   create(wanted: CreateVm, by: Change = {}): VmDriver {
     const { power = "stopped" } = wanted;
-    const definition = wholeDefinition(wanted);
+    const definition = wholeDefinition(wanted, this.#tools.images);
     this.#refuseWrong(definition, by);
     this.#refuseTaken(definition);
     const driver = this.#insert(definition, power);
@@ -154,7 +171,7 @@ export class Supervisor {
 
   /** What create() would make; throws InvalidRequest with all that is wrong. */
   async wouldCreate(wanted: CreateVm, { remote = false }: Change): Promise<VmView> {
-    const definition = wholeDefinition(wanted);
+    const definition = wholeDefinition(wanted, this.#tools.images);
     const refused = this.#taken(definition);
     return dryRun(
       { definition, power: wanted.power ?? "stopped", remote, refused },
@@ -170,7 +187,7 @@ export class Supervisor {
   ): Promise<VmView> {
     const before = driver.view();
     requireGeneration(before.generation, ifMatch);
-    const definition = parse(VmDefinition, withSlots(wanted), "body");
+    const definition = parse(VmDefinition, withPlaces(wanted, this.#tools.images), "body");
     const refused = this.#taken(definition, driver);
     return dryRun(
       { definition, power: isPower(power) ? power : before.power, remote, before, refused },
@@ -274,7 +291,7 @@ export class Supervisor {
   }
 
   #changed(driver: VmDriver, wanted: unknown, before: VmDefinition, by: Change): VmDefinition {
-    const definition = parse(VmDefinition, withSlots(wanted), "body");
+    const definition = parse(VmDefinition, withPlaces(wanted, this.#tools.images), "body");
     if (definition.uuid.toLowerCase() !== before.uuid)
       throw new VmError("REQUEST_INVALID", ["body.uuid", "cannot be changed"]);
     this.#refuseWrong(definition, by, before);

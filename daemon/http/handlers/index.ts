@@ -6,6 +6,7 @@ import { docsHandlers } from "./docs.js";
 import { eventHandlers } from "./events.js";
 import { healthHandlers } from "./health.js";
 import { hostHandlers } from "./host.js";
+import { imageHandlers } from "./images.js";
 import { networkHandlers } from "./networks.js";
 import { operationHandlers } from "./operations.js";
 import { tokenHandlers } from "./tokens.js";
@@ -20,5 +21,6 @@ export const makeHandlers = (parts: ServerParts): Handlers => ({
   ...operationHandlers(parts),
   ...healthHandlers(parts),
   ...tokenHandlers(parts.tokens),
+  ...imageHandlers(parts),
   ...networkHandlers(parts.supervisor),
 });

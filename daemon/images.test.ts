@@ -1,0 +1,106 @@
+// Disk images as objects of the daemon, used by definitions by name.
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { problemOf, TestDaemon } from "../test/daemon/daemon.js";
+
+let daemon: TestDaemon;
+beforeAll(async () => {
+  daemon = await TestDaemon.start();
+});
+afterAll(() => daemon.end());
+
+const folder = (): string => join(daemon.folder, "state", "images");
+const disk = (image: string) => [
+  { slot: "31:0", type: "lpc" },
+  { slot: "3:0", type: "virtio-blk", image },
+];
+
+it("makes empty images that take no room, and grows them", async () => {
+  for (const format of ["raw", "qcow2"] as const) {
+    const body = { name: format, format, size: 2 ** 30 };
+    const made = await daemon.client.call("createImage", { body });
+    expect(made).toMatchObject({ name: format, format, size: 2 ** 30, usedBy: [] });
+    expect(made.allocated).toBeLessThan(2 ** 20);
+    const size = 2 ** 31;
+    const grown = await daemon.client.call("growImage", { image: format, body: { size } });
+    expect(grown.size).toBe(size);
+    const smaller = await daemon.refusal("POST", `/images/${format}/grow`, { size: 512 });
+    expect(smaller).toMatchObject({ status: 422, code: "STORED_IMAGE_UNFIT" });
+    expect(smaller.detail).toContain("cannot be made smaller");
+  }
+});
+
+it("imports a file, whole and of the digest that was named, or not at all", async () => {
+  const content = Buffer.alloc(5 * 2 ** 20, "disk");
+  const file = daemon.file("import.img", content);
+  const sha256 = createHash("sha256").update(content).digest("hex");
+  const good = { name: "good", format: "raw", file, sha256 } as const;
+  const done = await daemon.client.call("importImage", { timeout: 30, body: good });
+  expect(done).toMatchObject({ state: "succeeded", result: { image: "good" } });
+  expect(done.progress.done).toBe(2 * content.length);
+  expect(readFileSync(join(folder(), "good.raw")).equals(content)).toBe(true);
+  const bad = { ...good, name: "bad", sha256: "0".repeat(64) };
+  const failed = await daemon.client.call("importImage", { timeout: 30, body: bad });
+  expect(failed).toMatchObject({ state: "failed", error: { code: "STORED_IMAGE_DIGEST" } });
+  const text = { ...good, name: "text", format: "qcow2" as const };
+  const unfit = await daemon.client.call("importImage", { timeout: 30, body: text });
+  expect(unfit.error?.code).toBe("STORED_IMAGE_UNFIT");
+  expect(readdirSync(folder()).filter((name) => /bad|text|^\./.test(name))).toEqual([]);
+});
+
+it("goes on with an import after a sudden end", async () => {
+  const file = daemon.file("large.img", Buffer.alloc(64 * 2 ** 20, "x"));
+  const body = { name: "large", format: "raw", file } as const;
+  const begun = await daemon.client.call("importImage", { body });
+  await daemon.kill("SIGKILL");
+  await daemon.launch();
+  const ended = await daemon.client.call("getOperation", { operation: begun.id, timeout: 60 });
+  expect(ended.state).toBe("succeeded");
+  expect(readFileSync(join(folder(), "large.raw")).equals(readFileSync(file))).toBe(true);
+  expect(readdirSync(folder()).filter((name) => name.startsWith("."))).toEqual([]);
+});
+
+it("is a VM's disk by its name, and is not deleted under it", async () => {
+  const vm = await daemon.create("uses", "hello", { devices: disk("raw") });
+  const path = join(folder(), "raw.raw");
+  expect(vm.definition.devices).toContainEqual(
+    expect.objectContaining({ image: "raw", path, format: "raw" }),
+  );
+  const again = await daemon.client.call("replaceVm", {
+    vm: "uses",
+    body: { ...vm.definition, devices: disk("raw") } as never,
+  });
+  expect(again.generation).toBe(vm.generation);
+  expect((await daemon.start("uses")).status.state).toBe("running");
+  expect((await daemon.client.call("getImage", { image: "raw" })).usedBy).toEqual(["uses"]);
+  const held = problemOf(await daemon.raw("DELETE", "/v1/images/raw"));
+  expect(held).toMatchObject({ status: 409, code: "STORED_IMAGE_IN_USE" });
+  const on = await daemon.refusal("POST", "/images/raw/clone", { name: "copy" });
+  expect(on.code).toBe("STORED_IMAGE_IN_USE");
+  await daemon.client.call("killVm", { vm: "uses" });
+  const copied = await daemon.client.call("cloneImage", {
+    image: "raw",
+    timeout: 60,
+    body: { name: "copy" },
+  });
+  expect(copied.state).toBe("succeeded");
+  await daemon.client.call("deleteVm", { vm: "uses" });
+  await daemon.client.call("deleteImage", { image: "raw" });
+  expect(existsSync(path)).toBe(false);
+  const missing = await daemon.refusal("POST", "/vms", {
+    name: "none",
+    boot: { kind: "multiboot", kernel: daemon.guestFile("hello") },
+    devices: disk("raw"),
+  });
+  expect(missing).toMatchObject({ status: 404, code: "STORED_IMAGE_NOT_FOUND" });
+});
+
+it("comes in pages", async () => {
+  const first = await daemon.client.call("listImages", { limit: 2 });
+  expect(first.images.map(({ name }) => name)).toEqual(["copy", "good"]);
+  const rest = await daemon.client.call("listImages", { cursor: first.next ?? "" });
+  expect(rest.images.map(({ name }) => name)).toEqual(["large", "qcow2"]);
+  expect(rest.next).toBeUndefined();
+});
