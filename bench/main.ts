@@ -6,9 +6,10 @@ import { type Bar, type Bench, type BenchReport, holds } from "./bench.js";
 import { cpu } from "./cpu/index.js";
 import { daemon } from "./daemon/index.js";
 import { exits } from "./exits/index.js";
+import { io } from "./io/index.js";
 import { figure, table } from "./table.js";
 
-const BENCHES: readonly Bench[] = [cpu, daemon, exits];
+const BENCHES: readonly Bench[] = [cpu, io, daemon, exits];
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const progress = (text: string): void => void process.stderr.write(`${text}\n`);

@@ -29,7 +29,8 @@ export interface VirtioBlkOptions {
   readonly queues: number;
 }
 
-const QUEUE_SIZE = 128;
+/** Room for a request of 1 MiB in pages that do not follow each other. */
+const QUEUE_SIZE = 512;
 /** Header and status take one descriptor each. */
 const SEG_MAX = QUEUE_SIZE - 2;
 /** The original's: 1 GiB in one range. */
