@@ -51,7 +51,7 @@ uint64_t matrix(void) {
   enum { kSize = 160, kRounds = 15 };
   static double a[kSize][kSize], b[kSize][kSize], c[kSize][kSize];
   for (int i = 0; i < kSize; ++i)
-    for (int j = 0; j < kSize; ++j) a[i][j] = 1.0 / (i + j + 1), b[i][j] = i - 0.5 * j;
+    for (int j = 0; j < kSize; ++j) a[i][j] = 1.0 / (i + j + 1), b[i][j] = i - 0.5 * j, c[i][j] = 0;
   for (int round = 0; round < kRounds; ++round)
     for (int i = 0; i < kSize; ++i)
       for (int j = 0; j < kSize; ++j) {

@@ -203,7 +203,7 @@ static uint8_t from[kBuffer], to[kBuffer];
 
 static uint64_t fill_from(void) {
   uint64_t seed = 9;
-  for (int i = 0; i < kBuffer; ++i) from[i] = (uint8_t)(1 + next_random(&seed) % 255);
+  for (int i = 0; i < kBuffer; ++i) from[i] = (uint8_t)(1 + next_random(&seed) % 255), to[i] = 0;
   return seed;
 }
 
@@ -258,6 +258,7 @@ uint64_t rep_movs(void) {
 }
 
 uint64_t rep_stos(void) {
+  fill_from();
   uint64_t seed = 3;
   for (int i = 0; i < 300000; ++i) {
     const uint64_t random = next_random(&seed);
