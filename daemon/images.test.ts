@@ -1,6 +1,6 @@
 // Disk images as objects of the daemon, used by definitions by name.
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { problemOf, TestDaemon } from "../test/daemon/daemon.js";
@@ -86,6 +86,7 @@ it("is a VM's disk by its name, and is not deleted under it", async () => {
     body: { name: "copy" },
   });
   expect(copied.state).toBe("succeeded");
+  await aCloneHasItsOwnDisk(path);
   await daemon.client.call("deleteVm", { vm: "uses" });
   await daemon.client.call("deleteImage", { image: "raw" });
   expect(existsSync(path)).toBe(false);
@@ -96,6 +97,25 @@ it("is a VM's disk by its name, and is not deleted under it", async () => {
   });
   expect(missing).toMatchObject({ status: 404, code: "STORED_IMAGE_NOT_FOUND" });
 });
+
+/** Of "uses", whose disk is a stored image: the copy is a file, and the image is not named again. */
+async function aCloneHasItsOwnDisk(original: string): Promise<void> {
+  const slot = "3:0";
+  const own = join(daemon.folder, "own.img");
+  const done = await daemon.client.call("cloneVm", {
+    vm: "uses",
+    timeout: 60,
+    body: { name: "twin", disks: { [slot]: own } },
+  });
+  expect(done.state).toBe("succeeded");
+  const { definition } = await daemon.client.call("getVm", { vm: "twin" });
+  const [copy] = definition.devices.filter((device) => device.slot === slot);
+  expect(copy).toMatchObject({ path: own });
+  expect(copy).not.toHaveProperty("image");
+  expect(statSync(own).size).toBe(statSync(original).size);
+  expect((await daemon.client.call("getImage", { image: "raw" })).usedBy).toEqual(["uses"]);
+  await daemon.client.call("deleteVm", { vm: "twin" });
+}
 
 it("comes in pages", async () => {
   const first = await daemon.client.call("listImages", { limit: 2 });

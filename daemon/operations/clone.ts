@@ -72,12 +72,18 @@ function cloneOf(original: VmDefinition, body: CloneBody, uuid: string): CreateV
   const own = { name: body.name, uuid, template: false, protected: false };
   const devices = original.devices.map((device) => {
     const path = body.disks[device.slot];
-    return path !== undefined && "path" in device ? { ...device, path } : device;
+    return path !== undefined && "path" in device ? onFile(device, path) : device;
   });
   const merged: Record<string, unknown> = { ...original, ...own, devices, ...body.changes, ...own };
   for (const [field, value] of Object.entries(body.changes ?? {}))
     if (value === null) delete merged[field];
   return parse(VmDefinition, merged, "body.changes");
+}
+
+/** The copy is a file: the name of a stored image would lead back to the original's disk. */
+function onFile(device: PciDevice, path: string): object {
+  const { image: _, ...rest } = device as PciDevice & { image?: string };
+  return { ...rest, path };
 }
 
 /** A disk is what has an image behind it; a CD-ROM, say, is only read. */
@@ -90,12 +96,25 @@ function copiesFor({ devices }: VmDefinition, { disks }: CloneBody): Copy[] {
   for (const slot of Object.keys(disks))
     if (!devices.some((device) => device.slot === slot && "path" in device))
       throw new VmError("CLONE_DISK_UNKNOWN", [slot]);
+  refuseManyPorts(devices);
   return devices.flatMap((device) => {
     const to = disks[device.slot];
     if (to === undefined && isWritten(device))
       throw new VmError("CLONE_DISK_MISSING", [device.slot]);
     return to !== undefined && "path" in device ? [{ from: String(device.path), to }] : [];
   });
+}
+
+/** `disks` names one file a slot: the disks of a controller would be shared with the original. */
+function refuseManyPorts(devices: readonly PciDevice[]): void {
+  const shares = (device: PciDevice): boolean =>
+    device.type === "ahci" &&
+    device.ports.some((port) => port.type === "hd" && port.readOnly !== true);
+  const controller = devices.find(shares);
+  if (controller !== undefined)
+    throw new VmError("NOT_BUILT_YET", [
+      `a clone of the ahci controller in slot ${controller.slot} with its disks; ahci-hd can be cloned`,
+    ]);
 }
 
 async function copyAll(
