@@ -26,6 +26,9 @@ int set_up(const std::string& tap);
 // What the kernel may leave unfinished in frames from now on.
 int set_offloads(int fd, unsigned offloads);
 
+// Whether a tap's write that failed so will fail for good: the interface is gone.
+bool tap_is_gone(int error);
+
 // Many descriptors seen as one, which is readable while any of them is ready.
 class Poller {
  public:

@@ -60,6 +60,11 @@ int open_tap(const std::string& name, Tap& out) {
 
 int join_bridge(const std::string&, const std::string&) { return EOPNOTSUPP; }
 int set_up(const std::string&) { return 0; }
+
+bool tap_is_gone(int error) {
+  return error == EBADF || error == ENXIO || error == ENODEV;
+}
+
 int set_offloads(int, unsigned) { return 0; }
 
 std::unique_ptr<Poller> Poller::create() {

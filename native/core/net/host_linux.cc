@@ -128,6 +128,10 @@ int set_up(const std::string& tap) {
   return on_interface(SIOCSIFFLAGS, request);
 }
 
+bool tap_is_gone(int error) {
+  return error == EBADFD || error == ENXIO || error == ENODEV;
+}
+
 int set_offloads(int fd, unsigned offloads) {
   return ::ioctl(fd, TUNSETOFFLOAD, tun_flags(offloads)) != 0 ? errno : 0;
 }

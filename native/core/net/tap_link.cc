@@ -21,18 +21,10 @@ Result TapLink::write(std::span<const iovec> pieces) {
   for (;;) {
     if (::writev(tap_.fd, pieces.data(), static_cast<int>(pieces.size())) >= 0)
       return Result::kDone;
-    switch (errno) {
-      case EINTR:
-        continue;
-      case EAGAIN:
-        return Result::kBusy;
-      case EBADFD:
-      case ENXIO:
-      case ENODEV:
-        return down("the interface is gone");
-      default:  // EIO: the interface is down; EINVAL: a header that contradicts its frame
-        return Result::kDropped;
-    }
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN) return Result::kBusy;
+    if (host::tap_is_gone(errno)) return down("the interface is gone");
+    return Result::kDropped;  // EIO: the interface is down; EINVAL: a header that contradicts its frame
   }
 }
 
