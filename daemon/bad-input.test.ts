@@ -123,6 +123,18 @@ describe("a request", () => {
     expect(problem.detail).toContain("1048576");
   });
 
+  it("that follows the last one of a connection gets no answer of its own", async () => {
+    const socket = connect(daemon.socket);
+    let said = "";
+    socket.on("data", (data) => {
+      said += String(data);
+    });
+    const closed = new Promise((done) => socket.once("close", done));
+    socket.write("GET /v1/vms HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n{}");
+    await closed;
+    expect(said.match(/^HTTP\/1\.1 \d+/gm)).toEqual(["HTTP/1.1 200"]);
+  });
+
   it("that is deeply nested is refused", async () => {
     const body = `{"name":"new","boot":${"[".repeat(200_000)}${"]".repeat(200_000)}}`;
     expect(

@@ -78,6 +78,8 @@ export function knownError(error: unknown, mediaType = "none"): VmError {
 /** What the parser could not read: there is no request yet, and so no reply to send by. */
 export function refuseNonHttp(error: { code?: string; message: string }, socket: Socket): void {
   if (error.code === "ECONNRESET" || socket.destroyed || !socket.writable) return;
+  // The request before it said that it is the last one: that one's answer is under way, or was given.
+  if (error.code === "HPE_CLOSED_CONNECTION") return;
   const known = connectionError(error);
   const body = JSON.stringify(problemOf(known, "-"));
   socket.end(

@@ -121,9 +121,12 @@ async function prebuild(target) {
   const own = Object.fromEntries(addons.map((addon) => [addon, sources(`addon/${addon}`, target)]));
   const files = [...core, ...addons.flatMap((addon) => own[addon])];
   const objects = await compile(target, files, progressBar(nameOf(target), files.length));
+  // An archive, as in binding.gyp: an addon gets what it uses of the core, and no more.
+  const archive = join(work, `${nameOf(target)}.a`);
+  await run(["ar", "rcs", archive, ...core.map((file) => objects.get(file))]);
   const faults = [];
   for (const addon of addons) {
-    const wanted = [...core, ...own[addon]].map((file) => objects.get(file));
+    const wanted = [...own[addon].map((file) => objects.get(file)), archive];
     const bundle = await link(target, addon, wanted);
     const found = faultsOf(bundle, target, target.frameworks[addon]);
     console.log(`${relative(root, bundle)}: ${found.length === 0 ? "checked" : "WRONG"}`);
