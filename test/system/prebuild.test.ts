@@ -86,15 +86,6 @@ test("a published package on this host loads its ready-made addons", () => {
   expect([loaded.stdout.trim(), loaded.stderr]).toEqual(["soft", ""]);
 });
 
-test("the macOS entitlements are a property list that asks for the hypervisor", () => {
-  const text = readFileSync(join(projectRoot, "launchd", "entitlements.plist"), "utf8");
-  const script =
-    "import plistlib,sys;d=plistlib.load(sys.stdin.buffer);print(sorted(k for k in d if d[k] is True))";
-  const parsed = spawnSync("python3", ["-c", script], { input: text, encoding: "utf8" });
-  expect(parsed.stderr).toBe("");
-  expect(parsed.stdout).toMatch(/'com\.apple\.security\.hypervisor'/);
-});
-
 describe("the arm64 bundle, in an arm64 node", () => {
   let node: Arm64Node;
   const addons = join(work, "arm64");
