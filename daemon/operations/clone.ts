@@ -13,8 +13,8 @@ import {
 import { admit } from "../supervisor/admission.js";
 import type { Supervisor } from "../supervisor/supervisor.js";
 import type { VmDriver } from "../supervisor/vm-driver.js";
-import { copyFile } from "./copy-file.js";
-import type { OperationKind } from "./operations.js";
+import { alsoNamed, isOneFile, writeCopy } from "./copy-file.js";
+import type { OperationContext, OperationKind } from "./operations.js";
 
 export const CLONE = "vm.clone";
 
@@ -29,6 +29,12 @@ interface Copy {
   readonly from: string;
   readonly to: string;
 }
+
+/**
+ * The name under which a copy is written. It keeps it until the clone is defined, beside the one that
+ * was asked for: so what a daemon that ended had copied is known as this operation's.
+ */
+const writtenAs = (to: string, { id }: OperationContext): string => `${to}.${id}`;
 
 /** Throws what can be known at once; what changes meanwhile is found out at its turn. */
 export function checkClone(
@@ -49,22 +55,27 @@ export function checkClone(
 
 export const cloneVm = (supervisor: Supervisor): OperationKind<CloneInput> => ({
   unit: "bytes",
-  async run({ from, uuid, body }, { id, signal, progress }) {
-    const done = supervisor.list().find((driver) => driver.uuid === uuid);
-    if (done !== undefined) return { vm: uuid, name: done.name }; // begun again after a sudden end
-    return supervisor.find(from).whileOff(async (definition) => {
-      const copies = copiesFor(definition, body);
-      const clone = cloneOf(definition, body, uuid);
-      supervisor.check(clone);
-      await copyAll(copies, id, signal, progress);
-      try {
-        supervisor.create(clone);
-      } catch (error) {
-        for (const { to } of copies) rmSync(to, { force: true });
-        throw error;
-      }
+  async run({ from, uuid, body }, context) {
+    const targets = Object.values(body.disks);
+    try {
+      const defined = supervisor.list().find((driver) => driver.uuid === uuid);
+      const clone =
+        defined ??
+        (await supervisor.find(from).whileOff(async (original) => {
+          const definition = cloneOf(original, body, uuid);
+          const sources = copiesFor(original, body);
+          supervisor.check(definition);
+          await copyAll(sources, context);
+          return supervisor.create(definition);
+        }));
       return { vm: uuid, name: clone.name };
-    });
+    } catch (error) {
+      for (const to of targets)
+        if (isOneFile(to, writtenAs(to, context))) rmSync(to, { force: true });
+      throw error;
+    } finally {
+      for (const to of targets) rmSync(writtenAs(to, context), { force: true });
+    }
   },
 });
 
@@ -117,29 +128,21 @@ function refuseManyPorts(devices: readonly PciDevice[]): void {
     ]);
 }
 
-async function copyAll(
-  copies: readonly Copy[],
-  id: string,
-  signal: AbortSignal,
-  progress: (done: number, total: number) => void,
-): Promise<void> {
+async function copyAll(copies: readonly Copy[], context: OperationContext): Promise<void> {
+  const { signal, progress } = context;
   const total = copies.reduce((sum, { from }) => sum + sizeOf(from), 0);
-  const made: string[] = [];
   let before = 0;
-  try {
-    for (const { from, to } of copies) {
-      await copyFile(from, to, {
-        unfinished: `${to}.${id}`,
+  for (const { from, to } of copies) {
+    const written = writtenAs(to, context);
+    if (!isOneFile(to, written)) {
+      await writeCopy(from, written, {
         signal,
         progress: (bytes) => progress(before + bytes, total),
       });
-      made.push(to);
-      before += sizeOf(from);
-      progress(before, total);
+      await alsoNamed(written, to);
     }
-  } catch (error) {
-    for (const path of made) rmSync(path, { force: true });
-    throw error;
+    before += sizeOf(from);
+    progress(before, total);
   }
 }
 

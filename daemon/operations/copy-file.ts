@@ -1,6 +1,7 @@
-// A copy of a file under a name that nobody has yet: by reference where the file system can, else
-// in pieces, with holes where the original is zero. It appears whole or not at all.
-import { constants } from "node:fs";
+// A copy of a file: by reference where the file system can, else in pieces, with holes where the
+// original is zero. It is written under a name of its own and gets the name it was asked for when it
+// is whole: nobody sees half a copy, and a file that has the name already is left alone.
+import { constants, statSync } from "node:fs";
 import { copyFile as copyByReference, type FileHandle, link, open, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { reasonOf, VmError } from "../../api-schema/index.js";
@@ -8,30 +9,46 @@ import { reasonOf, VmError } from "../../api-schema/index.js";
 const PIECE = 4 * 2 ** 20;
 
 export interface CopyOptions {
-  /** The name of the copy until it is whole, beside it. */
-  readonly unfinished: string;
   readonly signal: AbortSignal;
   /** Bytes so far. */
   progress(bytes: number): void;
 }
 
-/** Throws FILE_EXISTS or FILE_COPY_FAILED, and the signal's own reason; leaves nothing then. */
-export async function copyFile(from: string, to: string, options: CopyOptions): Promise<void> {
-  const { unfinished, signal } = options;
+/**
+ * Writes `to`, a name that is the caller's alone: what an earlier daemon left there is replaced. On the
+ * disk when it resolves. Throws FILE_COPY_FAILED, and the signal's own reason; leaves nothing then.
+ */
+export async function writeCopy(from: string, to: string, options: CopyOptions): Promise<void> {
+  const { signal } = options;
   try {
-    await rm(unfinished, { force: true }); // of an earlier daemon that was ended
-    if (!(await byReference(from, unfinished))) await inPieces(from, options);
-    await onDisk(unfinished);
+    await rm(to, { force: true });
+    if (!(await byReference(from, to))) await inPieces(from, to, options);
+    await onDisk(to);
     signal.throwIfAborted();
-    await link(unfinished, to);
-    await rm(unfinished);
-    await onDisk(dirname(to));
   } catch (error) {
-    await rm(unfinished, { force: true }).catch(() => {});
+    await rm(to, { force: true }).catch(() => {});
     signal.throwIfAborted();
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") throw new VmError("FILE_EXISTS", [to]);
     throw new VmError("FILE_COPY_FAILED", [from, to, reasonOf(error)], { cause: error });
   }
+}
+
+/** Gives the file `written` a second name, on the disk when it resolves. Throws FILE_EXISTS. */
+export async function alsoNamed(written: string, name: string): Promise<void> {
+  try {
+    await link(written, name);
+    await onDisk(dirname(name));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST")
+      throw new VmError("FILE_EXISTS", [name]);
+    throw new VmError("FILE_COPY_FAILED", [written, name, reasonOf(error)], { cause: error });
+  }
+}
+
+/** Whether both names are there and are one file's. */
+export function isOneFile(a: string, b: string): boolean {
+  const [first, second] = [a, b].map((path) => statSync(path, { throwIfNoEntry: false }));
+  if (first === undefined || second === undefined) return false;
+  return first.dev === second.dev && first.ino === second.ino;
 }
 
 async function byReference(from: string, to: string): Promise<boolean> {
@@ -46,11 +63,12 @@ async function byReference(from: string, to: string): Promise<boolean> {
 
 async function inPieces(
   from: string,
-  { unfinished, signal, progress }: CopyOptions,
+  to: string,
+  { signal, progress }: CopyOptions,
 ): Promise<void> {
   const source = await open(from, "r");
   try {
-    const target = await open(unfinished, "wx", 0o600);
+    const target = await open(to, "wx", 0o600);
     try {
       const { size } = await source.stat();
       await target.truncate(size);

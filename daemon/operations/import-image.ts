@@ -2,12 +2,12 @@
 // where the client said what its SHA-256 is, refused at another. A clone is an import of an image.
 import { createHash } from "node:crypto";
 import { createReadStream, statSync } from "node:fs";
-import { link, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { ImageFormat } from "../../api-schema/images.js";
 import { VmError } from "../../api-schema/index.js";
 import { diskSize, type Images } from "../images/images.js";
-import { copyFile } from "./copy-file.js";
+import { alsoNamed, writeCopy } from "./copy-file.js";
 import type { OperationContext, OperationKind } from "./operations.js";
 
 export const IMPORT_IMAGE = "image.import";
@@ -25,17 +25,15 @@ export const importImage = (images: Images): OperationKind<ImportInput> => ({
     const path = images.path(name, format);
     // Checked before it has its name; what an earlier daemon brought to its name was checked.
     const checked = join(images.folder, `.${name}.${context.id}`);
-    await rm(checked, { force: true });
     const result = { image: name };
-    // Begun again after a sudden end that came when it was done.
-    const there = statSync(path, { throwIfNoEntry: false });
-    if (there !== undefined && there.ctimeMs >= context.created) return result;
-    images.requireFree(name);
-    const steps = sha256 === undefined ? 1 : 2;
     try {
+      // Begun again after a sudden end that came when it was done.
+      const there = statSync(path, { throwIfNoEntry: false });
+      if (there !== undefined && there.ctimeMs >= context.created) return result;
+      images.requireFree(name);
+      const steps = sha256 === undefined ? 1 : 2;
       const size = sizeOf(file);
-      await copyFile(file, checked, {
-        unfinished: `${checked}.copy`,
+      await writeCopy(file, checked, {
         signal: context.signal,
         progress: (bytes) => context.progress(bytes, steps * size),
       });
@@ -44,7 +42,7 @@ export const importImage = (images: Images): OperationKind<ImportInput> => ({
         throw new VmError("STORED_IMAGE_UNFIT", [name, `${file} is no qcow2 image`]);
       images.requireFree(name);
       context.signal.throwIfAborted();
-      await link(checked, path);
+      await alsoNamed(checked, path);
       context.progress(steps * size, steps * size);
       return result;
     } finally {
