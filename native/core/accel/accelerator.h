@@ -34,6 +34,19 @@ struct VcpuCounters {
                 exceptions = 0, interrupts = 0, port_accesses = 0, mmio_accesses = 0, halts = 0;
 };
 
+// Those of a vCPU in hardware, of which no more is known, read while its thread counts.
+inline VcpuCounters exits_of(const VcpuCounters& running) {
+  const auto read = [](const std::uint64_t& counter) {
+    return __atomic_load_n(&counter, __ATOMIC_RELAXED);
+  };
+  VcpuCounters copy;
+  copy.interrupts = read(running.interrupts);
+  copy.port_accesses = read(running.port_accesses);
+  copy.mmio_accesses = read(running.mmio_accesses);
+  copy.halts = read(running.halts);
+  return copy;
+}
+
 class Vcpu {
  public:
   virtual ~Vcpu() = default;

@@ -1,46 +1,18 @@
 // The conformance suite with the machine around the vCPUs: its own interrupt controllers and
 // timers, a thread for each vCPU, parking, reset, and state moved between accelerators.
-#include <algorithm>
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <thread>
 
 #include "accel/conformance_rig.h"
 #include "accel/frequencies.h"
 #include "base/json.h"
+#include "vm/test_owner.h"
 #include "vm/vm.h"
 
 using namespace hv;
 using namespace hv::conformance;
 
 namespace {
-
-struct Owner final : VmOwner {
-  void notice(VmNotice notice) override {
-    std::scoped_lock hold{mutex};
-    notices.push_back(std::move(notice));
-    changed.notify_all();
-  }
-  void wake() override {}
-  bool await(VmEvent event) {
-    std::unique_lock lock{mutex};
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{10};
-    for (;;) {
-      const auto is = [event](const VmNotice& notice) { return notice.event == event; };
-      const auto found = std::find_if(notices.begin(), notices.end(), is);
-      if (found != notices.end()) {
-        notices.erase(notices.begin(), found + 1);
-        return true;
-      }
-      if (changed.wait_until(lock, deadline) == std::cv_status::timeout)
-        return EXPECT(!"a notice came");
-    }
-  }
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::vector<VmNotice> notices;
-};
 
 constexpr std::uint64_t kCode = 0x10000, kData = 0x20000, kIdt = 0xc000, kGdt = 0x9000,
                         kHandler = 0xe000, kSecond = 0x8000, kSecondHandler = 0x8100;
@@ -96,7 +68,7 @@ struct Machines {
   }
   bool run_to_halt() {
     EXPECT(vm->run());
-    const bool halted = owner.await(VmEvent::kHalted);
+    const bool halted = owner.await(VmEvent::kHalted).has_value();
     park();
     return halted;
   }
@@ -106,7 +78,7 @@ struct Machines {
   }
   std::uint64_t reg(unsigned number) { return vm->cpu(0)->gpr[number]; }
 
-  Owner owner;
+  TestOwner owner;
   std::unique_ptr<Vm> vm;
 };
 

@@ -7,40 +7,13 @@
 #include "accel/scripted_vcpu.h"
 #include "base/state.h"
 #include "base/test.h"
+#include "vm/test_owner.h"
 
 using namespace hv;
 
 namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
-
-struct Owner final : VmOwner {
-  void notice(VmNotice notice) override {
-    std::scoped_lock hold{mutex};
-    notices.push_back(std::move(notice));
-    changed.notify_all();
-  }
-  void wake() override {}
-  // Waits for the next notice of this kind and takes it and what came before it.
-  VmNotice await(VmEvent event) {
-    std::unique_lock lock{mutex};
-    for (;;) {
-      for (std::size_t i = 0; i < notices.size(); ++i) {
-        if (notices[i].event != event) continue;
-        VmNotice found = notices[i];
-        notices.erase(notices.begin(), notices.begin() + static_cast<std::ptrdiff_t>(i) + 1);
-        return found;
-      }
-      if (changed.wait_for(lock, std::chrono::seconds{20}) == std::cv_status::timeout) {
-        EXPECT(!"a notice came");
-        return {event, ~0u};
-      }
-    }
-  }
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::vector<VmNotice> notices;
-};
 
 struct Rig {
   explicit Rig(std::vector<Script> scripts, VcpuIndex cpus = 1, bool strict = false)
@@ -59,7 +32,7 @@ struct Rig {
   }
 
   ScriptedAccelerator accelerator;
-  Owner owner;
+  TestOwner owner;
   std::unique_ptr<Vm> vm;
 };
 
@@ -79,7 +52,7 @@ Script forever(const ScriptStep& step) { return Script(2'000'000, step); }
 
 TEST(refuses_what_no_vm_can_be) {
   const ScriptedAccelerator accelerator{{}};
-  Owner owner;
+  TestOwner owner;
   for (const VcpuIndex cpus : {0u, 65u}) {
     VmConfig config;
     config.cpus = cpus;
@@ -133,7 +106,7 @@ TEST(parks_running_and_halted_vcpus_and_stops_the_clock) {
 TEST(a_triple_fault_is_told_and_parks_the_vm) {
   Rig rig{{{[](Platform&, VcpuIndex) { return std::optional{Exit::kTripleFault}; }}}};
   EXPECT(rig.vm->run());
-  EXPECT_EQ(rig.owner.await(VmEvent::kTripleFault).number, 0u);
+  EXPECT_EQ(rig.owner.await(VmEvent::kTripleFault).value().number, 0u);
   rig.owner.await(VmEvent::kParked);
   EXPECT(rig.vm->cpu(0)->activity == Activity::kShutdown);
   // Goes on nowhere until it is reset.
@@ -151,7 +124,7 @@ TEST(strict_io_ends_at_what_nothing_decodes) {
           }}},
           1, true};
   EXPECT(rig.vm->run());
-  EXPECT_EQ(rig.owner.await(VmEvent::kUnhandledIo).text,
+  EXPECT_EQ(rig.owner.await(VmEvent::kUnhandledIo).value().text,
             "read of 2 bytes at port 0x1234 by vCPU 0");
   rig.owner.await(VmEvent::kParked);
 }

@@ -83,17 +83,7 @@ void HvfVcpu::give_msrs() {
   has_tsc_aux_ = controls_.rdtscp() && handle_.give_msr(kTscAux);
 }
 
-VcpuCounters HvfVcpu::counters() const {
-  VcpuCounters copy;
-  const auto read = [](const std::uint64_t& counter) {
-    return __atomic_load_n(&counter, __ATOMIC_RELAXED);
-  };
-  copy.interrupts = read(count_.interrupts);
-  copy.port_accesses = read(count_.port_accesses);
-  copy.mmio_accesses = read(count_.mmio_accesses);
-  copy.halts = read(count_.halts);
-  return copy;
-}
+VcpuCounters HvfVcpu::counters() const { return exits_of(count_); }
 
 Exit HvfVcpu::run() {
   sync_tsc();

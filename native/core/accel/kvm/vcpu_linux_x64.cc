@@ -94,17 +94,7 @@ void KvmVcpu::publish_kick() {
   signals_.set_kick(kick_thread, static_cast<std::uint64_t>(::syscall(SYS_gettid)));
 }
 
-VcpuCounters KvmVcpu::counters() const {
-  VcpuCounters copy;
-  const auto read = [](const std::uint64_t& counter) {
-    return __atomic_load_n(&counter, __ATOMIC_RELAXED);
-  };
-  copy.interrupts = read(count_.interrupts);
-  copy.port_accesses = read(count_.port_accesses);
-  copy.mmio_accesses = read(count_.mmio_accesses);
-  copy.halts = read(count_.halts);
-  return copy;
-}
+VcpuCounters KvmVcpu::counters() const { return exits_of(count_); }
 
 // --- running ------------------------------------------------------------------------------------
 
