@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "softcpu/exec_integer.h"
+#include "softcpu/host/undefined_flags.h"
 
 namespace hv::softcpu {
 
@@ -83,12 +84,20 @@ T source(Cpu& cpu, const Insn& i) {
   return i.memory != 0 ? load<T>(cpu, i) : cpu.reg<T>(i.rm);
 }
 
+// ZF; the others are undefined.
+template <class T>
+void scan_flags(LazyFlags& flags, T value, decltype(host::flags_of_bsf<T>)& of_host) {
+  const std::uint64_t before = flags.value();
+  flags.logic(value);
+  flags.set(of_host(before, flags.value(), T{}, value, 0));
+}
+
 // A source of 0 leaves the destination alone, as every CPU does (SDM says undefined).
 template <class T>
 struct Bsf {
   static void reg(Cpu& cpu, const Insn& i) {
     const T value = source<T>(cpu, i);
-    cpu.flags.logic(value);
+    scan_flags<T>(cpu.flags, value, host::flags_of_bsf<T>);
     if (value != 0) cpu.set_reg<T>(i.reg, static_cast<T>(std::countr_zero(value)));
   }
   static void mem(Cpu& cpu, const Insn& i) { reg(cpu, i); }
@@ -97,7 +106,7 @@ template <class T>
 struct Bsr {
   static void reg(Cpu& cpu, const Insn& i) {
     const T value = source<T>(cpu, i);
-    cpu.flags.logic(value);
+    scan_flags<T>(cpu.flags, value, host::flags_of_bsr<T>);
     if (value != 0) cpu.set_reg<T>(i.reg, static_cast<T>(kBits<T> - 1 - std::countl_zero(value)));
   }
   static void mem(Cpu& cpu, const Insn& i) { reg(cpu, i); }

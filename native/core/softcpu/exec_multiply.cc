@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "softcpu/exec_integer.h"
+#include "softcpu/host/undefined_flags.h"
 
 namespace hv::softcpu {
 
@@ -44,12 +45,20 @@ SignedWide<T> extend(T value) {
 
 // CF and OF tell whether the product needs its upper half; the others are undefined.
 template <class T>
-T signed_product(LazyFlags& flags, T a, T b, T& high) {
+void product_flags(LazyFlags& flags, T low, bool cut_off, T a, T b,
+                   decltype(host::flags_of_mul<T>)& of_host) {
+  const std::uint64_t before = flags.value();
+  flags.result(low, cut_off, cut_off);
+  flags.set(of_host(before, flags.value(), a, b, 0));
+}
+template <class T>
+T signed_product(LazyFlags& flags, T a, T b, T& high,
+                 decltype(host::flags_of_imul<T>)& of_host = host::flags_of_imul<T>) {
   const auto product = static_cast<Wide<T>>(extend(a) * extend(b));
   const T low = static_cast<T>(product);
   high = static_cast<T>(product >> kBits<T>);
   const bool cut_off = static_cast<SignedWide<T>>(product) != extend(low);
-  flags.result(low, cut_off, cut_off);
+  product_flags<T>(flags, low, cut_off, a, b, of_host);
   return low;
 }
 
@@ -57,11 +66,12 @@ template <class T>
 struct Mul {
   static void reg(Cpu& cpu, const Insn& i) {
     const T b = source<T>(cpu, i);
+    const T a = cpu.reg<T>(kRax);
     const auto product =
-        static_cast<Wide<T>>(static_cast<Wide<T>>(cpu.reg<T>(kRax)) * static_cast<Wide<T>>(b));
+        static_cast<Wide<T>>(static_cast<Wide<T>>(a) * static_cast<Wide<T>>(b));
     const T low = static_cast<T>(product), high = static_cast<T>(product >> kBits<T>);
     set_pair<T>(cpu, low, high);
-    cpu.flags.result(low, high != 0, high != 0);
+    product_flags<T>(cpu.flags, low, high != 0, a, b, host::flags_of_mul<T>);
   }
   static void mem(Cpu& cpu, const Insn& i) { reg(cpu, i); }
 };
@@ -70,7 +80,8 @@ struct ImulA {
   static void reg(Cpu& cpu, const Insn& i) {
     T high;
     const T b = source<T>(cpu, i);
-    const T low = signed_product<T>(cpu.flags, cpu.reg<T>(kRax), b, high);
+    const T low = signed_product<T>(cpu.flags, cpu.reg<T>(kRax), b, high,
+                                    host::flags_of_imul_wide<T>);
     set_pair<T>(cpu, low, high);
   }
   static void mem(Cpu& cpu, const Insn& i) { reg(cpu, i); }

@@ -1,8 +1,9 @@
 // ROL ROR RCL RCR SHL SHR SAR SHLD SHRD. Where SDM leaves OF undefined (counts other than 1) the
-// formula for 1 is used, which is what hardware does.
+// formula for 1 is used, and AF is 0; unless the host can say what its own CPU does.
 #include <limits>
 
 #include "softcpu/exec_integer.h"
+#include "softcpu/host/undefined_flags.h"
 
 namespace hv::softcpu {
 
@@ -24,8 +25,13 @@ bool top_two_differ(T value) {
   return top(static_cast<T>(value ^ static_cast<T>(value << 1)));
 }
 
+#define HV_HOST_FLAGS(name)                                                            \
+  template <class T>                                                                   \
+  static constexpr auto kFlags = host::flags_of_##name<T>;
+
 // Each is called with a count that is not 0.
 struct Shl {
+  HV_HOST_FLAGS(shl)
   template <class T>
   static T apply(LazyFlags& flags, T a, unsigned count) {
     const T r = count < kBits<T> ? static_cast<T>(a << count) : T{0};
@@ -35,6 +41,7 @@ struct Shl {
   }
 };
 struct Shr {
+  HV_HOST_FLAGS(shr)
   template <class T>
   static T apply(LazyFlags& flags, T a, unsigned count) {
     const T before = count <= kBits<T> ? static_cast<T>(a >> (count - 1)) : T{0};
@@ -44,6 +51,7 @@ struct Shr {
   }
 };
 struct Sar {
+  HV_HOST_FLAGS(sar)
   template <class T>
   static T apply(LazyFlags& flags, T a, unsigned count) {
     const auto wide = static_cast<std::int64_t>(static_cast<std::make_signed_t<T>>(a));
@@ -54,6 +62,7 @@ struct Sar {
   }
 };
 struct Rol {
+  HV_HOST_FLAGS(rol)
   template <class T>
   static T apply(LazyFlags& flags, T a, unsigned count) {
     const T r = std::rotl(a, static_cast<int>(count % kBits<T>));
@@ -62,6 +71,7 @@ struct Rol {
   }
 };
 struct Ror {
+  HV_HOST_FLAGS(ror)
   template <class T>
   static T apply(LazyFlags& flags, T a, unsigned count) {
     const T r = std::rotr(a, static_cast<int>(count % kBits<T>));
@@ -71,6 +81,7 @@ struct Ror {
 };
 // Through the carry: a ring of one bit more than the operand has.
 struct Rcl {
+  HV_HOST_FLAGS(rcl)
   template <class T>
   static T apply(LazyFlags& flags, T a, unsigned count) {
     count %= kBits<T> + 1;
@@ -85,6 +96,7 @@ struct Rcl {
   }
 };
 struct Rcr {
+  HV_HOST_FLAGS(rcr)
   template <class T>
   static T apply(LazyFlags& flags, T a, unsigned count) {
     count %= kBits<T> + 1;
@@ -102,7 +114,11 @@ struct Rcr {
 // A count of 0 changes no flag, but the operand is written: a 32-bit register is cut.
 template <class Operation, class T>
 T shift(LazyFlags& flags, T a, unsigned count) {
-  return count == 0 ? a : Operation::template apply<T>(flags, a, count);
+  if (count == 0) return a;
+  const std::uint64_t before = flags.value();
+  const T r = Operation::template apply<T>(flags, a, count);
+  flags.set(Operation::template kFlags<T>(before, flags.value(), a, T{}, count));
+  return r;
 }
 
 template <class Operation>
@@ -138,9 +154,9 @@ T past_end(LazyFlags& flags, T b, unsigned count) {
   return r;
 }
 struct Left {
+  HV_HOST_FLAGS(shld)
   template <class T>
   static T apply(LazyFlags& flags, T a, T b, unsigned count) {
-    if (count == 0) return a;
     if (count > kBits<T>) return past_end<Left>(flags, b, count);
     const bool cf = (a >> (kBits<T> - count) & 1) != 0;
     const T high = count < kBits<T> ? static_cast<T>(a << count) : T{0};
@@ -150,9 +166,9 @@ struct Left {
   }
 };
 struct Right {
+  HV_HOST_FLAGS(shrd)
   template <class T>
   static T apply(LazyFlags& flags, T a, T b, unsigned count) {
-    if (count == 0) return a;
     if (count > kBits<T>) return past_end<Right>(flags, b, count);
     const bool cf = (a >> (count - 1) & 1) != 0;
     const T low = count < kBits<T> ? static_cast<T>(a >> count) : T{0};
@@ -162,18 +178,29 @@ struct Right {
   }
 };
 
+#undef HV_HOST_FLAGS
+
+template <class Operation, class T>
+T shift_double(LazyFlags& flags, T a, T b, unsigned count) {
+  if (count == 0) return a;
+  const std::uint64_t before = flags.value();
+  const T r = Operation::template apply<T>(flags, a, b, count);
+  flags.set(Operation::template kFlags<T>(before, flags.value(), a, b, count));
+  return r;
+}
+
 template <class Operation>
 struct Double {
   template <class T, class Count>
   static void run_reg(Cpu& cpu, const Insn& i, Count count) {
-    cpu.set_reg<T>(i.rm, Operation::template apply<T>(cpu.flags, cpu.reg<T>(i.rm),
-                                                      cpu.reg<T>(i.reg), masked<T>(count)));
+    cpu.set_reg<T>(i.rm, shift_double<Operation, T>(cpu.flags, cpu.reg<T>(i.rm),
+                                                    cpu.reg<T>(i.reg), masked<T>(count)));
   }
   template <class T, class Count>
   static void run_mem(Cpu& cpu, const Insn& i, Count count) {
     const T b = cpu.reg<T>(i.reg);
     cpu.modify<T>(i.segment, cpu.effective_address(i), false, [&cpu, b, count](T old) {
-      return Operation::template apply<T>(cpu.flags, old, b, masked<T>(count));
+      return shift_double<Operation, T>(cpu.flags, old, b, masked<T>(count));
     });
   }
   template <class T>

@@ -2,6 +2,7 @@
 
 #include "softcpu/block_cache.h"
 #include "softcpu/opcodes.h"
+#include "softcpu/translator/flag_use.h"
 #include "softcpu/translator/host.h"
 
 #if HV_TRANSLATOR
@@ -258,6 +259,10 @@ void BlockTranslator::flags_to_host() {
   out_.alu_imm(Alu::kAdd, k8, Rm::reg(Host::kRax), 0x7f);
   out_.sahf();
   in_host_ = true;
+}
+
+void BlockTranslator::old_flags_to_host() {
+  if (flags_matter(trace_.steps, index_)) flags_to_host();
 }
 
 // ---- registers ----------------------------------------------------------------------------------

@@ -97,6 +97,7 @@ class BlockTranslator {
   // ---- flags
   void save_flags();
   void flags_to_host();
+  void old_flags_to_host();  // for an instruction that keeps some, or may do so
   void flags_lost() { in_host_ = false; }
   void flags_written() {
     in_host_ = true;

@@ -110,7 +110,7 @@ bool BlockTranslator::not_neg(const Insn& i) {
   return true;
 }
 
-// They keep CF, so the flags must be in the host before.
+// They keep CF, so the flags must be in the host before, if anybody asks for it.
 bool BlockTranslator::inc_dec(const Insn& i) {
   const Size size = size_of(i);
   const bool in_opcode = i.op == Op::kIncR || i.op == Op::kDecR;
@@ -120,7 +120,7 @@ bool BlockTranslator::inc_dec(const Insn& i) {
   Host to = kScratch;
   if (i.memory != 0) access(i, 1u << size, Access::kWrite);
   Rm rm = memory();
-  flags_to_host();
+  old_flags_to_host();
   if (i.memory == 0) {
     to = value_of(number, kScratch);
     rm = Rm::reg(to);
@@ -140,6 +140,7 @@ bool BlockTranslator::multiply(const Insn& i) {
   const Size size = size_of(i);
   if (i.memory == 0 && high_byte(size, i.rm)) return false;
   const Rm source = operand(i, size);
+  old_flags_to_host();
   out_.mov(kScratch, kHome[kRax]);
   out_.unary(i.op == Op::kMul ? Unary::kMul : Unary::kImul, size, source);
   out_.mov(size == k8 ? k16 : size, kHome[kRax], Rm::reg(kScratch));
@@ -189,6 +190,7 @@ bool BlockTranslator::divide(const Insn& i) {
 bool BlockTranslator::imul_rm(const Insn& i) {
   const Size size = size_of(i);
   const Rm source = operand(i, size);
+  old_flags_to_host();
   const Host to = value_of(i.reg, kScratch);
   out_.imul(size, to, source);
   put_back(i.reg, to);
@@ -199,6 +201,7 @@ bool BlockTranslator::imul_rm(const Insn& i) {
 bool BlockTranslator::imul_rmi(const Insn& i) {
   const Size size = size_of(i);
   const Rm source = operand(i, size);
+  old_flags_to_host();
   const Host to = size == k16 ? value_of(i.reg, kScratch) : pinned(i.reg) ? kHome[i.reg] : kScratch;
   out_.imul_imm(size, to, source, i.imm);
   put_back(i.reg, to);

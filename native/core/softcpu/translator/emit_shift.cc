@@ -16,6 +16,7 @@ Shift group_2(const Insn& i, Op first) {
   return which == 6 ? Shift::kSar : static_cast<Shift>(which);
 }
 bool rotates(Shift kind) { return kind < Shift::kShl; }
+bool reads_carry(Shift kind) { return kind == Shift::kRcl || kind == Shift::kRcr; }
 // 4 to 7 of group 8: BT BTS BTR BTC.
 unsigned group_8(const Insn& i, Op first) {
   return 4 + static_cast<unsigned>(i.op) - static_cast<unsigned>(first);
@@ -30,7 +31,8 @@ bool BlockTranslator::shift_mi(const Insn& i) {
   if (count == 0 || (i.memory == 0 && high_byte(size, i.rm))) return false;
   const Shift kind = group_2(i, Op::kRolMi);
   if (i.memory != 0) access(i, 1u << size, Access::kWrite);
-  if (rotates(kind)) flags_to_host();
+  if (reads_carry(kind)) flags_to_host();
+  if (rotates(kind)) old_flags_to_host();
   const Host to = i.memory != 0 ? kAddress : value_of(i.rm, kScratch);
   out_.shift_imm(kind, size, i.memory != 0 ? memory() : Rm::reg(to), count);
   if (i.memory == 0) put_back(i.rm, to);
@@ -44,7 +46,8 @@ bool BlockTranslator::shift_mc(const Insn& i) {
   if (i.memory == 0 && high_byte(size, i.rm)) return false;
   const Shift kind = group_2(i, Op::kRolMc);
   if (i.memory != 0) access(i, 1u << size, Access::kWrite);
-  flags_to_host();
+  if (reads_carry(kind)) flags_to_host();
+  old_flags_to_host();
   const Host to = i.memory != 0 ? kAddress : value_of(i.rm, kScratch);
   out_.shift_cl(kind, size, i.memory != 0 ? memory() : Rm::reg(to));
   if (i.memory == 0) put_back(i.rm, to);
@@ -59,7 +62,7 @@ bool BlockTranslator::shift_double(const Insn& i) {
   const auto count = static_cast<std::uint8_t>(i.imm & (size == k64 ? 63 : 31));
   if (size == k16 || (!by_cl && count == 0)) return false;
   if (i.memory != 0) access(i, 1u << size, Access::kWrite);
-  if (by_cl) flags_to_host();
+  old_flags_to_host();
   const Host to = i.memory != 0 ? kAddress : value_of(i.rm, kScratch);
   const Host from = value_of(i.reg, kScratch2);
   const Rm rm = i.memory != 0 ? memory() : Rm::reg(to);
@@ -79,7 +82,7 @@ bool BlockTranslator::bit_mi(const Insn& i) {
   const bool writes = which != 4;
   const auto number = static_cast<std::uint8_t>(i.imm & ((8u << size) - 1));
   if (i.memory != 0) access(i, 1u << size, writes ? Access::kWrite : Access::kRead);
-  flags_to_host();
+  old_flags_to_host();
   const Host to = i.memory != 0 ? kAddress : value_of(i.rm, kScratch);
   if (i.lock != 0) out_.lock();
   out_.bit_imm(which, size, i.memory != 0 ? memory() : Rm::reg(to), number);
@@ -94,7 +97,7 @@ bool BlockTranslator::bit_mr(const Insn& i) {
   const unsigned which = group_8(i, Op::kBtMr);
   const bool writes = which != 4;
   if (i.memory == 0) {
-    flags_to_host();
+    old_flags_to_host();
     const Host to = value_of(i.rm, kScratch), offset = value_of(i.reg, kScratch2);
     out_.bit(which, size, Rm::reg(to), offset);
     if (writes) put_back(i.rm, to);
@@ -116,7 +119,7 @@ bool BlockTranslator::bit_mr(const Insn& i) {
   access_linear(1u << size, writes ? Access::kWrite : Access::kRead);
   out_.mov(k32, kScratch2, guest(i.reg));
   out_.alu_imm(Alu::kAnd, k32, Rm::reg(kScratch2), (8u << size) - 1);
-  flags_to_host();
+  old_flags_to_host();
   if (i.lock != 0) out_.lock();
   out_.bit(which, size, memory(), kScratch2);
   flags_written();
@@ -127,6 +130,7 @@ bool BlockTranslator::bit_mr(const Insn& i) {
 bool BlockTranslator::scan(const Insn& i) {
   const Size size = size_of(i);
   const Rm source = operand(i, size);
+  old_flags_to_host();
   const Host to = value_of(i.reg, kScratch);
   out_.scan(i.op == Op::kBsr, size, to, source);
   put_back(i.reg, to);
