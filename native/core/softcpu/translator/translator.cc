@@ -42,6 +42,9 @@ struct Translator::Parts {
   AccessPlan plan;
   std::uint64_t drops = 0;  // of the block cache, when all this was made
   Link* left_by = nullptr;  // how the last run left: to be linked with what comes next
+  // The last run left where a group lay across two pages. What comes next would do the same all too
+  // often, and straight code be translated from each of its instructions on; so it gets no groups.
+  bool after_split = false;
   bool full = false;
 };
 
@@ -174,6 +177,7 @@ Translation* Translator::Parts::renew(Translation& old) {
 Translation* Translator::find(Block& block, std::uint64_t rip) {
   Parts& p = *parts_;
   if (p.drops != p.cpu.blocks->drops()) p.reset();
+  const bool after_split = std::exchange(p.after_split, false);
   Translation* found = block.translations;
   while (found != nullptr && found->rip != rip) found = found->next;
   if (found == nullptr) {
@@ -182,7 +186,7 @@ Translation* Translator::find(Block& block, std::uint64_t rip) {
       p.left_by = nullptr;
       return nullptr;
     }
-    found = p.translate(block, rip, {});
+    found = p.translate(block, rip, {.traced = true, .grouped = !after_split});
     if (found == nullptr) return nullptr;
   }
   if (found->live_version != block.version && !found->others.empty()) {
@@ -206,6 +210,7 @@ bool Translator::run(Translation& translation) {
   if (left == kLeftForMode) return true;
   if (left == kLeftAtRip) return false;
   if ((left & kLeftForSplit) != 0) {
+    p.after_split = true;
     p.give_up_groups(*reinterpret_cast<Translation*>(left - kLeftForSplit));
     return false;
   }
