@@ -86,10 +86,11 @@ void compare_data(Differences& out, const Outcome& native, const Outcome& guest)
 
 }  // namespace
 
-std::string compare(const Generated& given, const Outcome& native, const Outcome& guest) {
+std::string compare(const Generated& given, const Outcome& native, const Outcome& guest,
+                    bool undefined_too) {
   Differences out;
   const Row* row = given.decoded.row;
-  const std::uint64_t undefined = row == nullptr ? 0 : row->undefined;
+  const std::uint64_t undefined = row == nullptr || undefined_too ? 0 : row->undefined;
   out.number("vector", native.vector, guest.vector);
   if (native.vector != guest.vector) return out.take();
   out.number("error code", native.error & error_mask(native), guest.error & error_mask(native));
@@ -102,6 +103,12 @@ std::string compare(const Generated& given, const Outcome& native, const Outcome
   compare_fpu(out, native.registers, guest.registers);
   if (!stores_environment(row)) compare_data(out, native, guest);
   return out.take();
+}
+
+bool page_was_away(const Outcome& native, const Outcome& guest) {
+  constexpr std::uint64_t kPresent = 1;  // SDM Vol. 3A, "Page-Fault Error Code"
+  return native.vector == 14 && guest.vector == 14 &&
+         (native.error ^ guest.error) == kPresent && (native.error & kPresent) == 0;
 }
 
 std::string describe(const Generated& given) {

@@ -118,7 +118,7 @@ void map_fixed(std::uint64_t at, std::uint64_t length, int protection) {
   void* wanted = reinterpret_cast<void*>(at);
   void* got = mmap(wanted, length, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
                    -1, 0);
-  if (got == wanted) return;
+  if (got == wanted) return static_cast<void>(mlock(got, length));  // helpful, not needed
   std::perror("oracle: mmap");
   std::exit(2);
 }
