@@ -11,7 +11,7 @@ import {
 } from "./definition.js";
 import { DriveName } from "./media.js";
 import { NetworkView } from "./network.js";
-import { closed, count, literals, PciSlot } from "./shape.js";
+import { closed, count, listing, literals, PciSlot } from "./shape.js";
 import { Power } from "./supervision.js";
 import { Accelerator, StopReason, vmMethods } from "./vm-rpc.js";
 
@@ -98,33 +98,14 @@ export const VmList = closed(
   { $id: "VmList" },
 );
 
-const label = "[a-z0-9][a-z0-9._/-]{0,62}(=[^,\u0000]{0,256})?";
-
 /** Which VMs, in the order of their names. */
 export const VmListQuery = closed({
-  name: Type.Optional(
-    Type.String({
-      pattern: "^[A-Za-z0-9._*-]{1,63}$",
-      description: "a name, in which * stands for any characters",
-    }),
-  ),
+  ...listing,
   state: Type.Optional(
     Type.String({
       pattern: `^(${vmPowers.join("|")})(,(${vmPowers.join("|")}))*$`,
       description: `states with commas between, of ${vmPowers.join(", ")}`,
     }),
-  ),
-  labels: Type.Optional(
-    Type.String({
-      maxLength: 4096,
-      pattern: `^${label}(,${label})*$`,
-      description:
-        "labels with commas between, all of which it has: KEY=VALUE, or KEY with any value",
-    }),
-  ),
-  limit: Type.Integer({ minimum: 1, maximum: 1000, default: 1000 }),
-  cursor: Type.Optional(
-    Type.String({ pattern: "^[A-Za-z0-9_-]{1,128}$", description: "`next` of the page before" }),
   ),
 });
 

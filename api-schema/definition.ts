@@ -5,7 +5,7 @@ import { type Static, Type } from "@sinclair/typebox";
 import { AhciCdDevice, AhciDevice, AhciHdDevice } from "./ahci.js";
 import { diskSource, HostPath, keptImage } from "./disk.js";
 import { hostSockets, networkCard } from "./network.js";
-import { closed, literals, PciSlot } from "./shape.js";
+import { closed, Labels, literals, PciSlot } from "./shape.js";
 import { supervision } from "./supervision.js";
 
 export { HostPath, PciSlot };
@@ -192,11 +192,7 @@ export const VmDefinition = closed(
     virtioMsix: Type.Boolean({ default: true }),
     /** Seconds between the power button and the stop that follows. */
     shutdownTimeout: Type.Integer({ minimum: 1, maximum: 86400, default: 60 }),
-    labels: Type.Record(
-      Type.String({ pattern: "^[a-z0-9]([a-z0-9._/-]{0,61}[a-z0-9])?$" }),
-      Type.String({ maxLength: 256 }),
-      { additionalProperties: false, maxProperties: 64, default: {} },
-    ),
+    labels: Labels,
     ...supervision,
   },
   { $id: "VmDefinition" },

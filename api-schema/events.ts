@@ -13,6 +13,10 @@ export const eventKinds = [
   "vm.status",
   /** `data`: the power wished for. */
   "vm.power",
+  /** `data`: the network's name, and its generation. */
+  "network.created",
+  "network.changed",
+  "network.deleted",
   /** `data`: the operation (LongOperation) as it is from now on. */
   "operation",
   /** `data`: what the daemon found when it started: VMs taken back, the host's boot. */

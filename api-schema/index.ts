@@ -9,6 +9,7 @@ export * from "./long-operations.js";
 export * from "./media.js";
 export * from "./network.js";
 export * from "./slots.js";
+export * from "./stored-networks.js";
 export * from "./supervision.js";
 export { parse } from "./validate.js";
 export * from "./vm-process.js";

@@ -70,6 +70,8 @@ export const NetworkBackend = Type.Union([
 
 /** Spread into a card's own shape. */
 export const networkCard = {
+  /** One of the networks that the daemon keeps, in place of `backend`: looked up at each start. */
+  network: Type.Optional(NetworkName),
   /** `vmnet` on macOS and `user` elsewhere where absent. */
   backend: Type.Optional(NetworkBackend),
   /** Where absent, of the VM's UUID and the slot: the same in every run, and nobody else's. */

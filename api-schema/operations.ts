@@ -55,6 +55,14 @@ import {
 import { DriveList, MediumChange } from "./media.js";
 import { CaptureRequest, NetworkView } from "./network.js";
 import { closed, count, literals } from "./shape.js";
+import {
+  ChangeNetwork,
+  StoredNetwork,
+  StoredNetworkList,
+  StoredNetworkPath,
+  StoredNetworkQuery,
+  StoredNetworkView,
+} from "./stored-networks.js";
 
 /** read: looks. operate: starts, stops, types at consoles. admin: all else. Each has those before. */
 export const scopes = ["read", "operate", "admin"] as const;
@@ -96,7 +104,8 @@ export const tags = {
   vms: "Virtual machines: their definitions",
   lifecycle: "What a VM can be told to do",
   images: "Disk images that the daemon keeps, which definitions use by name",
-  networks: "A running VM's network cards",
+  networks: "Networks that the daemon keeps, which network cards use by name",
+  cards: "A running VM's network cards",
   inspection: "A look into a VM",
   media: "The discs in a VM's CD drives",
   console: "A VM's serial console",
@@ -129,7 +138,7 @@ export interface OperationSpec {
   readonly action?: VmAction;
   /** Its answer must not be stored: it takes no Idempotency-Key. */
   readonly secret?: true;
-  /** Takes If-Match with the generation of the VM that the client has seen. */
+  /** Takes If-Match with the generation of the VM or network that the client has seen. */
   readonly conditional?: true;
 }
 
@@ -180,6 +189,9 @@ const longOperation = {
 const imageJson = { kind: "json", status: 200, schema: ImageView } as const;
 const noImage = ["STORED_IMAGE_NOT_FOUND"] as const satisfies readonly ErrorCode[];
 
+const networkJson = { kind: "json", status: 200, schema: StoredNetworkView, etag: true } as const;
+const noNetwork = ["STORED_NETWORK_NOT_FOUND"] as const satisfies readonly ErrorCode[];
+
 const text = (mediaType: string) => ({ kind: "raw", status: 200, mediaType }) as const;
 
 /** Of the page that shows the document. */
@@ -218,7 +230,7 @@ export const operations = {
       etag: true,
       location: "/v1/vms/{uuid}",
     },
-    errors: ["VM_EXISTS", "VM_UUID_EXISTS", ...noImage, ...pathErrors],
+    errors: ["VM_EXISTS", "VM_UUID_EXISTS", ...noImage, ...noNetwork, ...pathErrors],
   },
   getVm: {
     http: "GET /v1/vms/{vm}",
@@ -243,7 +255,14 @@ export const operations = {
     body: CreateVm,
     answer: { ...vmJson, or: 201, location: "/v1/vms/{uuid}" },
     conditional: true,
-    errors: ["VM_EXISTS", "VM_UUID_EXISTS", "VM_STATE_FORBIDS", ...noImage, ...pathErrors],
+    errors: [
+      "VM_EXISTS",
+      "VM_UUID_EXISTS",
+      "VM_STATE_FORBIDS",
+      ...noImage,
+      ...noNetwork,
+      ...pathErrors,
+    ],
   },
   changeVm: {
     http: "PATCH /v1/vms/{vm}",
@@ -256,7 +275,7 @@ export const operations = {
     answer: vmJson,
     action: "change",
     conditional: true,
-    errors: ["VM_EXISTS", ...noImage, ...pathErrors],
+    errors: ["VM_EXISTS", ...noImage, ...noNetwork, ...pathErrors],
   },
   deleteVm: {
     http: "DELETE /v1/vms/{vm}",
@@ -275,6 +294,7 @@ export const operations = {
     errors: [
       ...processErrors,
       ...buildErrors,
+      ...noNetwork,
       "VM_START_FAILED",
       "VM_TEMPLATE",
       "HOST_SHUTTING_DOWN",
@@ -299,7 +319,14 @@ export const operations = {
     body: CloneBody,
     answer: longOperation,
     action: "clone",
-    errors: ["VM_EXISTS", "VM_UUID_EXISTS", "CLONE_DISK_MISSING", "CLONE_DISK_UNKNOWN", "VM_BUSY"],
+    errors: [
+      "VM_EXISTS",
+      "VM_UUID_EXISTS",
+      "CLONE_DISK_MISSING",
+      "CLONE_DISK_UNKNOWN",
+      "VM_BUSY",
+      ...noNetwork,
+    ],
   },
 
   listImages: {
@@ -371,6 +398,70 @@ export const operations = {
     errors: [...noImage, "STORED_IMAGE_IN_USE", "STORED_IMAGE_UNFIT"],
   },
 
+  listNetworks: {
+    http: "GET /v1/networks",
+    tag: "networks",
+    summary: "List networks, by name and labels, a page at a time",
+    scope: "read",
+    query: StoredNetworkQuery,
+    answer: { kind: "json", status: 200, schema: StoredNetworkList },
+  },
+  createNetwork: {
+    http: "POST /v1/networks",
+    tag: "networks",
+    summary: "Define a network",
+    scope: "admin",
+    query: DryRunQuery,
+    body: StoredNetwork,
+    answer: { ...networkJson, status: 201, or: 200, location: "/v1/networks/{name}" },
+    errors: ["STORED_NETWORK_EXISTS", ...pathErrors],
+  },
+  getNetwork: {
+    http: "GET /v1/networks/{network}",
+    tag: "networks",
+    summary: "Show a network",
+    scope: "read",
+    path: StoredNetworkPath,
+    answer: networkJson,
+    errors: noNetwork,
+  },
+  replaceNetwork: {
+    http: "PUT /v1/networks/{network}",
+    tag: "networks",
+    summary: "Say what a network should be: make it, or make it so",
+    details: "VMs that run keep what they have: it takes effect when each is started next.",
+    scope: "admin",
+    path: StoredNetworkPath,
+    query: DryRunQuery,
+    body: StoredNetwork,
+    answer: { ...networkJson, or: 201, location: "/v1/networks/{name}" },
+    conditional: true,
+    errors: [...noNetwork, ...pathErrors],
+  },
+  changeNetwork: {
+    http: "PATCH /v1/networks/{network}",
+    tag: "networks",
+    summary: "Change a network",
+    details: "VMs that run keep what they have: it takes effect when each is started next.",
+    scope: "admin",
+    path: StoredNetworkPath,
+    query: DryRunQuery,
+    body: ChangeNetwork,
+    answer: networkJson,
+    conditional: true,
+    errors: [...noNetwork, ...pathErrors],
+  },
+  deleteNetwork: {
+    http: "DELETE /v1/networks/{network}",
+    tag: "networks",
+    summary: "Delete a network that no definition names",
+    scope: "admin",
+    path: StoredNetworkPath,
+    answer: { kind: "nothing", status: 204 },
+    conditional: true,
+    errors: [...noNetwork, "STORED_NETWORK_IN_USE"],
+  },
+
   listMedia: {
     http: "GET /v1/vms/{vm}/media",
     tag: "media",
@@ -420,9 +511,9 @@ export const operations = {
     errors: ["VM_STATE_FORBIDS", "VCPU_NOT_FOUND", ...processErrors],
   },
 
-  listNetworks: {
+  listNetworkCards: {
     http: "GET /v1/vms/{vm}/networks",
-    tag: "networks",
+    tag: "cards",
     summary: "A running VM's network cards and their counters",
     scope: "read",
     path: VmPath,
@@ -431,7 +522,7 @@ export const operations = {
   },
   setLink: {
     http: "PUT /v1/vms/{vm}/networks/{slot}/link",
-    tag: "networks",
+    tag: "cards",
     summary: "Plug a network cable in or out",
     scope: "operate",
     path: NetworkPath,
@@ -441,7 +532,7 @@ export const operations = {
   },
   startCapture: {
     http: "PUT /v1/vms/{vm}/networks/{slot}/capture",
-    tag: "networks",
+    tag: "cards",
     summary: "Record the frames of a network card into a new pcapng file of the host",
     scope: "admin",
     path: NetworkPath,
@@ -451,7 +542,7 @@ export const operations = {
   },
   stopCapture: {
     http: "DELETE /v1/vms/{vm}/networks/{slot}/capture",
-    tag: "networks",
+    tag: "cards",
     summary: "End a capture",
     scope: "admin",
     path: NetworkPath,
@@ -669,6 +760,7 @@ const isRefusable = (action: VmAction): boolean =>
 
 /** All codes that an operation can be refused with. */
 export function errorsOf(spec: OperationSpec): readonly ErrorCode[] {
+  const ofVm = spec.path !== undefined && "vm" in spec.path.properties;
   const codes: (ErrorCode | false)[] = [
     ...(spec.errors ?? []),
     "REQUEST_INVALID",
@@ -679,9 +771,9 @@ export function errorsOf(spec: OperationSpec): readonly ErrorCode[] {
     spec.scope !== "none" && "UNAUTHORIZED",
     spec.scope !== "none" && "RATE_LIMITED",
     (spec.scope === "operate" || spec.scope === "admin") && "FORBIDDEN",
-    spec.path !== undefined && "vm" in spec.path.properties && "VM_NOT_FOUND",
+    ofVm && "VM_NOT_FOUND",
     spec.action !== undefined && isRefusable(spec.action) && "VM_STATE_FORBIDS",
-    spec.conditional === true && "VM_CHANGED",
+    spec.conditional === true && (ofVm ? "VM_CHANGED" : "STORED_NETWORK_CHANGED"),
     takesKey(spec) && "IDEMPOTENCY_KEY_REUSED",
     takesKey(spec) && "IDEMPOTENCY_KEY_BUSY",
     spec.answer.kind === "websocket" && "UPGRADE_REQUIRED",

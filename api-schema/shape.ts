@@ -34,3 +34,34 @@ export const PciSlot = Type.String({
   maxLength: 11,
   description: "[BUS:]SLOT[:FUNCTION] in decimal",
 });
+
+/** What people and tools tell objects apart by, beside their names. */
+export const Labels = Type.Record(
+  Type.String({ pattern: "^[a-z0-9]([a-z0-9._/-]{0,61}[a-z0-9])?$" }),
+  Type.String({ maxLength: 256 }),
+  { additionalProperties: false, maxProperties: 64, default: {} },
+);
+
+const label = "[a-z0-9][a-z0-9._/-]{0,62}(=[^,\u0000]{0,256})?";
+
+/** Which objects of a kind, in the order of their names. Spread into a query. */
+export const listing = {
+  name: Type.Optional(
+    Type.String({
+      pattern: "^[A-Za-z0-9._*-]{1,63}$",
+      description: "a name, in which * stands for any characters",
+    }),
+  ),
+  labels: Type.Optional(
+    Type.String({
+      maxLength: 4096,
+      pattern: `^${label}(,${label})*$`,
+      description:
+        "labels with commas between, all of which it has: KEY=VALUE, or KEY with any value",
+    }),
+  ),
+  limit: Type.Integer({ minimum: 1, maximum: 1000, default: 1000 }),
+  cursor: Type.Optional(
+    Type.String({ pattern: "^[A-Za-z0-9_-]{1,128}$", description: "`next` of the page before" }),
+  ),
+} as const;

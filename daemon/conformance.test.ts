@@ -51,6 +51,7 @@ const NOT_PROVOKED: Readonly<Partial<Record<ErrorCode, string>>> = {
   PATH_OUTSIDE: "needs --path or a token: security.test.ts",
 };
 const HERE_NOT: Readonly<Record<string, string>> = {
+  "startVm STORED_NETWORK_NOT_FOUND": "a network that a definition names is not deleted",
   "createImage STORED_IMAGE_UNFIT": "needs a file system that is full",
   "importImage 202": "a small file has been copied before the answer",
   "cloneImage 202": "likewise",
@@ -96,6 +97,12 @@ beforeAll(async () => {
   await daemon.client.call("createImage", { body: { name: "live", format: "raw", size: 4096 } });
   const kept = { slot: "6:0", type: "virtio-blk", image: "live" };
   await daemon.run("on-image", "hello", { devices: [...bridges, kept] });
+  await daemon.client.call("createNetwork", {
+    body: { name: "held", backend: { kind: "switch" }, labels: {} },
+  });
+  await daemon.create("plugged", "hello", {
+    devices: [...bridges, { slot: "4:0", type: "virtio-net", network: "held" }],
+  });
   await daemon.run("net", "hello", { devices: [...bridges, nic] });
   await daemon.run("busy", "hello");
 });
@@ -107,6 +114,7 @@ const vm = (name: string) => ({ vm: name });
 /** In this order: each finds what those before have left. */
 const STEPS = (): [OperationId, Step[]][] => [
   ["getHost", [{ gives: 200 }]],
+  ...storedNetworkSteps(),
   [
     "createImage",
     [
@@ -175,6 +183,7 @@ const STEPS = (): [OperationId, Step[]][] => [
         body: { name: "w", boot: boot(), devices: [{ type: "virtio-blk", image: "none" }] },
         gives: "STORED_IMAGE_NOT_FOUND",
       },
+      { body: unplugged(), gives: "STORED_NETWORK_NOT_FOUND" },
       {
         body: { name: "u", uuid: "00000000-0000-4000-8000-000000000001", boot: boot() },
         gives: 201,
@@ -196,6 +205,11 @@ const STEPS = (): [OperationId, Step[]][] => [
         path: vm("put"),
         body: { name: "put", boot: boot(), devices: [{ type: "virtio-blk", image: "none" }] },
         gives: "STORED_IMAGE_NOT_FOUND",
+      },
+      {
+        path: vm("put"),
+        body: { ...unplugged(), name: "put" },
+        gives: "STORED_NETWORK_NOT_FOUND",
       },
       {
         path: vm("put2"),
@@ -228,6 +242,11 @@ const STEPS = (): [OperationId, Step[]][] => [
         path: vm("made"),
         body: { devices: [{ type: "virtio-blk", image: "none" }] },
         gives: "STORED_IMAGE_NOT_FOUND",
+      },
+      {
+        path: vm("made"),
+        body: { devices: unplugged().devices },
+        gives: "STORED_NETWORK_NOT_FOUND",
       },
       { path: vm("put"), body: { cpus: 2 }, gives: 200 },
       { path: vm("put"), body: { name: "made" }, gives: "VM_EXISTS" },
@@ -305,6 +324,11 @@ const STEPS = (): [OperationId, Step[]][] => [
       { path: vm("disk"), body: { name: "w" }, gives: "CLONE_DISK_MISSING" },
       {
         path: vm("made"),
+        body: { name: "w", changes: { devices: unpluggedInSlots() } },
+        gives: "STORED_NETWORK_NOT_FOUND",
+      },
+      {
+        path: vm("made"),
         body: { name: "w", disks: { "9:0": "/tmp/w" } },
         gives: "CLONE_DISK_UNKNOWN",
       },
@@ -324,7 +348,7 @@ const STEPS = (): [OperationId, Step[]][] => [
     ],
   ],
   [
-    "listNetworks",
+    "listNetworkCards",
     [
       { path: vm("net"), gives: 200 },
       { path: vm("made"), gives: "VM_STATE_FORBIDS" },
@@ -372,6 +396,62 @@ const STEPS = (): [OperationId, Step[]][] => [
   ["getReadiness", [{ gives: 200 }]],
 ];
 
+const unplugged = () => ({
+  name: "w",
+  boot: boot(),
+  devices: [{ type: "virtio-net", network: "none" }],
+});
+
+/** A clone's changes name every slot. */
+const unpluggedInSlots = () => unplugged().devices.map((device) => ({ slot: "4:0", ...device }));
+
+function storedNetworkSteps(): [OperationId, Step[]][] {
+  const at = (network: string) => ({ network });
+  const plain = (name: string) => ({ name, backend: { kind: "switch" } });
+  const unknown: Step = { path: at("none"), gives: "STORED_NETWORK_NOT_FOUND" };
+  const wrong = { kind: "vmnet", mode: "bridged" };
+  const dry = { query: "dryRun=true" };
+  return [
+    [
+      "createNetwork",
+      [
+        { body: plain("used"), gives: 201 },
+        { body: plain("used"), gives: "STORED_NETWORK_EXISTS" },
+        { body: plain("spare"), ...dry, gives: 200 },
+        { body: plain("used"), ...dry, gives: "DRY_RUN_FAILED" },
+        { body: plain("spare"), gives: 201 },
+      ],
+    ],
+    ["listNetworks", [{ gives: 200 }, { query: "limit=1", gives: 200 }]],
+    ["getNetwork", [{ path: at("used"), gives: 200 }, unknown]],
+    [
+      "replaceNetwork",
+      [
+        { path: at("put"), body: plain("put"), gives: 201 },
+        { path: at("put"), body: plain("put"), gives: 200 },
+        { path: at("put"), body: { name: "put", backend: wrong }, ...dry, gives: "DRY_RUN_FAILED" },
+        { ...unknown, body: plain("none"), headers: { "if-match": '"1"' } },
+      ],
+    ],
+    [
+      "changeNetwork",
+      [
+        { path: at("put"), body: { mtu: 9000 }, gives: 200 },
+        { path: at("put"), body: { backend: wrong }, ...dry, gives: "DRY_RUN_FAILED" },
+        { ...unknown, body: {} },
+      ],
+    ],
+    [
+      "deleteNetwork",
+      [
+        { path: at("put"), gives: 204 },
+        { path: at("held"), gives: "STORED_NETWORK_IN_USE" },
+        unknown,
+      ],
+    ],
+  ];
+}
+
 function networkSteps(): [OperationId, Step[]][] {
   const at = (name: string, slot = "4:0") => ({ vm: name, slot });
   const refused = (body?: object): Step[] => [
@@ -401,6 +481,7 @@ function* generic(id: OperationId): Iterable<[ErrorCode, Promise<RawAnswer>]> {
     file: "start.js",
     operation: "0-0",
     image: "used",
+    network: "used",
   };
   const [method, url] = target(id, { path: some });
   const json = { "content-type": "application/json" };
@@ -427,7 +508,10 @@ function* generic(id: OperationId): Iterable<[ErrorCode, Promise<RawAnswer>]> {
   const stale = { "if-match": '"99"' };
   const disk = id === "replaceVm" ? { name: "disk", boot: boot() } : sample(id);
   if (spec.conditional === true)
-    yield ["VM_CHANGED", ask(id, { path: vm("disk"), headers: stale, body: disk, gives: 412 })];
+    yield [
+      errorsOf(spec).includes("VM_CHANGED") ? "VM_CHANGED" : "STORED_NETWORK_CHANGED",
+      ask(id, { path: { ...some, vm: "disk" }, headers: stale, body: disk, gives: 412 }),
+    ];
   if (url.includes("/busy") && id !== "replaceVm")
     yield [
       "VM_NOT_FOUND",
@@ -451,6 +535,8 @@ const sample = (id: OperationId): unknown => {
     importImage: { name: "s", format: "raw", file: "/tmp/s" },
     cloneImage: { name: "s" },
     growImage: { size: 512 },
+    createNetwork: { name: "s", backend: { kind: "switch" } },
+    replaceNetwork: { name: "used", backend: { kind: "switch" } },
     setLink: { up: true },
     startCapture: { file: "/tmp/s" },
   };

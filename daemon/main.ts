@@ -15,6 +15,7 @@ import {
 } from "./http/server.js";
 import { Images } from "./images/images.js";
 import { lockFolder, ownFolder } from "./lock.js";
+import { Networks } from "./networks/networks.js";
 import { CLONE, cloneVm } from "./operations/clone.js";
 import { HOST_SHUTDOWN, hostShutdown } from "./operations/host-shutdown.js";
 import { IMPORT_IMAGE, importImage } from "./operations/import-image.js";
@@ -64,7 +65,8 @@ async function serve(settings: Settings): Promise<void> {
   const images = new Images(stateDir);
   const paths = new PathRules(settings.paths, images.folder);
   const folders = new VmFolders(stateDir, runtimeDir, paths);
-  const supervisor = new Supervisor({ db, events, folders, log, paths, images });
+  const networks = new Networks(db, events);
+  const supervisor = new Supervisor({ db, events, folders, log, paths, images, networks });
   const operations = new Operations({ db, events, log });
   operations.define(HOST_SHUTDOWN, hostShutdown(supervisor));
   operations.define(CLONE, cloneVm(supervisor));
@@ -78,6 +80,7 @@ async function serve(settings: Settings): Promise<void> {
     db,
     paths,
     images,
+    networks,
     supervisor,
     folders,
     events,

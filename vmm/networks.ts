@@ -38,6 +38,15 @@ interface Opening {
 export const defaultBackend = (): NetworkBackend =>
   process.platform === "darwin" ? { kind: "vmnet" } : { kind: "user" };
 
+/** What a name stands for only the daemon knows, which has written it down before. */
+function backendOf({ slot, network, backend }: NetDevice): NetworkBackend {
+  if (backend === undefined && network !== undefined) {
+    const why = "it is one of the daemon's networks, and no daemon has looked it up";
+    throw new VmError("NETWORK_UNUSABLE", [`virtio-net ${slot}`, network, why]);
+  }
+  return backend ?? defaultBackend();
+}
+
 const isCard = (device: PciDevice): device is NetDevice => device.type === "virtio-net";
 
 /** One text for a slot, however it was written: cards keep their addresses. */
@@ -92,7 +101,7 @@ export class Networks {
         const name = `virtio-net ${device.slot}`;
         all.#open.set(
           device.slot,
-          await openNetwork(name, device.backend ?? defaultBackend(), {
+          await openNetwork(name, backendOf(device), {
             net,
             mac,
             macGiven: device.mac !== undefined,

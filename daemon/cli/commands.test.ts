@@ -184,6 +184,38 @@ boot: { kind: multiboot, kernel: ${join(daemon.folder, "hello.bin")} }
     expect(stale).toMatchObject({ status: 1, err: "xhyvectl: the VM is at generation 2, not 1\n" });
   });
 
+  it("keeps networks, which files name before or after the VMs on them", async () => {
+    const file = `
+name: three
+boot: { kind: multiboot, kernel: ${join(daemon.folder, "hello.bin")} }
+devices: [{ type: lpc }, { type: virtio-net, network: lan }]
+---
+kind: network
+name: lan
+backend: { kind: switch }
+`;
+    expect(await ctl(["apply", "-f", "-"], file)).toMatchObject({
+      out: "network lan created\nthree created\n",
+      err: "",
+    });
+    expect((await ctl(["apply", "-f", "-"], file)).out).toBe(
+      "network lan unchanged\nthree unchanged\n",
+    );
+    const made = await ctl(["network", "create", "office", "--kind", "bridge", "--bridge", "br0"]);
+    expect(made.out).toMatch(/^NAME +KIND +ON THE HOST +USED BY\noffice +bridge +br0 *\n$/);
+    expect((await ctl(["network", "list", "-q"])).out).toBe("lan\noffice\n");
+    expect((await ctl(["network", "change", "lan", "mtu=9000"])).out).toBe(
+      "lan is at generation 2; it takes effect at the next start of three\n",
+    );
+    expect((await ctl(["network", "show", "lan"])).out).toMatch(/\nlan +switch +three\n$/);
+    const held = await ctl(["network", "delete", "lan"]);
+    expect(held.err).toBe("xhyvectl: network lan is used by three\n");
+    expect((await ctl(["delete", "three"])).status).toBe(0);
+    expect((await ctl(["network", "delete", "lan"])).out).toBe("lan is deleted\n");
+    const unknown = await ctl(["apply", "-f", "-"], "kind: disk\nname: d");
+    expect(unknown.err).toBe("xhyvectl: d: /kind: must be one of network, vm\n");
+  });
+
   it("shows load and events, once where nobody looks", async () => {
     const { out } = await ctl(["top"]);
     expect(out).toMatch(/^NAME +STATE +CPU +CPUS.*\none +running +[0-9.]+ % +1 /);

@@ -1,5 +1,6 @@
 // What xhyvectl can do: each command a name of one or two words and its row.
 import { apply } from "./apply.js";
+import { capture, listCards, setLink } from "./cards.js";
 import type { Commands } from "./command.js";
 import { completion } from "./completion.js";
 import { consoleCommand } from "./console-command.js";
@@ -8,7 +9,7 @@ import { inspectCommands } from "./inspect.js";
 import { cancel, clone, guard, listOperations, shutdownCommand } from "./long-work.js";
 import { manPage } from "./man-page.js";
 import { mediaCommands } from "./media.js";
-import { capture, listNetworks, setLink } from "./networks.js";
+import { networkCommands } from "./networks.js";
 import { tokenCommands } from "./tokens.js";
 import { verb, vmCommands } from "./vms.js";
 import { events, top } from "./watch.js";
@@ -41,13 +42,14 @@ const withTable: Commands = {
   statistics,
   registers,
   ...mediaCommands,
-  networks: listNetworks,
+  networks: listCards,
   link: setLink,
   capture,
   operations: listOperations,
   cancel,
   guard,
   ...imageCommands,
+  ...networkCommands,
   ...tokenCommands,
   host,
   health,

@@ -1,5 +1,5 @@
 // Completion for shells, from the table of commands. The scripts hold the commands, their options and
-// those options' values; names of VMs are asked of the daemon when they are needed.
+// those options' values; names of VMs and networks are asked of the daemon when they are needed.
 import { ClientError } from "./client.js";
 import { type Command, type Commands, type Option, type Options, one } from "./command.js";
 import { globalOptions } from "./global-options.js";
@@ -11,8 +11,8 @@ interface Word {
   readonly name: string;
   readonly command: Command;
   readonly options: Options;
-  /** Its first argument is a VM. */
-  readonly vm: boolean;
+  /** What its first argument is the name of, where the daemon can be asked. */
+  readonly named: Named | undefined;
 }
 
 const wordsOf = (commands: Commands): Word[] =>
@@ -20,7 +20,7 @@ const wordsOf = (commands: Commands): Word[] =>
     name,
     command,
     options: { ...command.options, ...globalOptions },
-    vm: /^VM\b/.test(command.arguments),
+    named: namedBy(/^[A-Z]+/.exec(command.arguments)?.[0]),
   }));
 
 const firstWords = (words: readonly Word[]): string[] => [
@@ -44,7 +44,15 @@ const allFlags = (options: Options): string =>
     .join(" ");
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
-const VMS = "xhyvectl list -q 2>/dev/null";
+/** What the daemon gives the names of, by the word that stands for one. */
+const NAMES = {
+  VM: "xhyvectl list -q 2>/dev/null",
+  NETWORK: "xhyvectl network list -q 2>/dev/null",
+} as const;
+type Named = keyof typeof NAMES;
+
+const namedBy = (word: string | undefined): Named | undefined =>
+  word !== undefined && Object.hasOwn(NAMES, word) ? (word as Named) : undefined;
 
 /** Options whose value follows, by what it is; the same name means the same everywhere. */
 function valued(words: readonly Word[]): { name: string; option: Option }[] {
@@ -63,13 +71,14 @@ function bash(words: readonly Word[]): string {
   const second = families(words).map(
     ([first, names]) => `    ${first}) words="${names.join(" ")}" ;;`,
   );
-  const options = words.map(({ name, options: own, vm }) => {
+  const options = words.map(({ name, options: own, named }) => {
     const pattern = name.includes(" ") ? `"${name}"` : `"${name}"|"${name} "*`;
-    return `    ${pattern}) words=${quoted(allFlags(own))}${vm ? "; vm=1" : ""} ;;`;
+    return `    ${pattern}) words=${quoted(allFlags(own))}${named ? `; kind=${named}` : ""} ;;`;
   });
+  const kinds = Object.entries(NAMES).map(([kind, names]) => `    ${kind}) words="$(${names})" ;;`);
   return `# bash completion for xhyvectl: eval "$(xhyvectl completion bash)"
 _xhyvectl() {
-  local cur="\${COMP_WORDS[COMP_CWORD]}" prev="\${COMP_WORDS[COMP_CWORD-1]}" words="" vm="" name=""
+  local cur="\${COMP_WORDS[COMP_CWORD]}" prev="\${COMP_WORDS[COMP_CWORD-1]}" words="" kind="" name=""
   local i positions=0
   COMPREPLY=()
   case "$prev" in
@@ -87,7 +96,9 @@ ${second.join("\n")}
     [ -n "$words" ] || case "$name" in
 ${options.join("\n")}
     esac
-    [ -n "$vm" ] && [[ "$cur" != -* ]] && words="$(${VMS})"
+    [[ "$cur" = -* ]] || case "$kind" in
+${kinds.join("\n")}
+    esac
   fi
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
@@ -98,31 +109,35 @@ complete -o default -F _xhyvectl xhyvectl
 function bashValue({ choices, value }: Option): string {
   if (choices !== undefined)
     return `COMPREPLY=($(compgen -W ${quoted(choices.join(" "))} -- "$cur"));`;
-  if (value === "VM") return `COMPREPLY=($(compgen -W "$(${VMS})" -- "$cur"));`;
+  const named = namedBy(value);
+  if (named !== undefined) return `COMPREPLY=($(compgen -W "$(${NAMES[named]})" -- "$cur"));`;
   return value === "FILE" ? 'COMPREPLY=($(compgen -f -- "$cur"));' : "";
 }
+
+const zshNames = (named: Named): string => `_xhyvectl_${named.toLowerCase()}s`;
 
 const zshText = (text: string): string => text.replace(/[[\]:\\]/g, "\\$&");
 
 function zshOption(name: string, option: Option): string[] {
   const { short, help, choices, value, multiple } = option;
   const names = [`--${name}`, ...(short === undefined ? [] : [`-${short}`])];
+  const named = namedBy(value);
   const action =
     choices !== undefined
       ? `(${choices.join(" ")})`
       : value === "FILE"
         ? "_files"
-        : value === "VM"
-          ? "_xhyvectl_vms"
+        : named !== undefined
+          ? zshNames(named)
           : " ";
   const argument = value === undefined ? "" : `:${zshText(value)}:${action}`;
   return names.map((one) => quoted(`${multiple ? "*" : ""}${one}[${zshText(help)}]${argument}`));
 }
 
 function zsh(words: readonly Word[]): string {
-  const arms = words.map(({ name, options, vm }) => {
+  const arms = words.map(({ name, options, named }) => {
     const specs = Object.entries(options).flatMap(([option, row]) => zshOption(option, row));
-    const first = vm ? "'1:VM:_xhyvectl_vms'" : "";
+    const first = named ? `'1:${named}:${zshNames(named)}'` : "";
     return `    ${quoted(name)}) _arguments ${[...specs, first, "'*:file:_files'"].filter(Boolean).join(" ")} ;;`;
   });
   const summaries = firstWords(words).map((first) => {
@@ -135,8 +150,12 @@ function zsh(words: readonly Word[]): string {
       `    ${first}) if ((CURRENT == 3)); then compadd -- ${names.join(" ")}; return; fi
       name="$name $words[3]"; shift words; ((CURRENT--)) ;;`,
   );
+  const asked = Object.entries(NAMES).map(
+    ([kind, names]) =>
+      `${zshNames(kind as Named)}() { local -a all; all=(\${(f)"$(${names})"}); compadd -a all }`,
+  );
   return `#compdef xhyvectl
-_xhyvectl_vms() { local -a vms; vms=(\${(f)"$(${VMS})"}); compadd -a vms }
+${asked.join("\n")}
 _xhyvectl() {
   local -a commands=(
 ${summaries.join("\n")}
@@ -157,11 +176,12 @@ if [ "$funcstack[1]" = "_xhyvectl" ]; then _xhyvectl "$@"; else compdef _xhyvect
 
 function fishOption(condition: string, name: string, option: Option): string {
   const { short, help, choices, value, type } = option;
+  const named = namedBy(value);
   const values =
     choices !== undefined
       ? ` -x -a ${quoted(choices.join(" "))}`
-      : value === "VM"
-        ? ` -x -a '(${VMS})'`
+      : named !== undefined
+        ? ` -x -a '(${NAMES[named]})'`
         : type === "string"
           ? ` -r${value === "FILE" ? " -F" : ""}`
           : "";
@@ -183,12 +203,12 @@ function fish(words: readonly Word[]): string {
     ([name, names]) =>
       `complete -c xhyvectl -n ${quoted(`${seen(name)}; and not __fish_seen_subcommand_from ${names.join(" ")}`)} -f -a ${quoted(names.join(" "))}`,
   );
-  const options = words.flatMap(({ name, command, vm }) => {
+  const options = words.flatMap(({ name, command, named }) => {
     const condition = ` -n ${quoted(seen(name))}`;
     const own = Object.entries(command.options ?? {});
     return [
       ...own.map(([option, row]) => fishOption(condition, option, row)),
-      ...(vm ? [`complete -c xhyvectl${condition} -f -a '(${VMS})'`] : []),
+      ...(named ? [`complete -c xhyvectl${condition} -f -a '(${NAMES[named]})'`] : []),
     ];
   });
   const everywhere = Object.entries<Option>(globalOptions).map(([name, option]) =>

@@ -18,7 +18,8 @@ import {
   text,
   type Values,
 } from "./command.js";
-import { documentsIn, patchOf } from "./documents.js";
+import { documentsIn } from "./documents.js";
+import { patchIn, patching, patchNote } from "./patch.js";
 import { bytes, type Cell, type colours, parseBytes } from "./table.js";
 
 const STATE_COLOURS: Readonly<Partial<Record<VmPower, keyof typeof colours>>> = {
@@ -209,45 +210,14 @@ const change: Command = {
   arguments: "VM [FIELD=VALUE …]",
   summary: "change fields of a VM's definition",
   operations: ["changeVm"],
-  options: {
-    file: {
-      type: "string",
-      short: "f",
-      value: "FILE",
-      help: "a merge patch (YAML or JSON) instead; - is standard input",
-    },
-    "if-generation": {
-      type: "string",
-      value: "N",
-      help: "only where the definition is at this generation",
-    },
-    "dry-run": { type: "boolean", help: "say all that would be wrong, and change nothing" },
-  },
-  notes: [
-    "FIELD is a path with dots, such as restart.policy; VALUE is YAML: a number, true, null for the default, a text, a [list].",
-  ],
+  options: patching,
+  notes: [patchNote("restart.policy")],
   examples: ["xhyvectl change web cpus=4 labels.tier=front power=running"],
-  async run(context, [vm, ...fields], values) {
-    const file = text(values, "file");
-    if (vm === undefined || (file === undefined) === (fields.length === 0))
-      throw new ClientError("name a VM, and either fields or --file");
-    const patch = file === undefined ? patchOf(fields) : documentsIn(file)[0];
-    const ifMatch = generationOf(values);
-    const changed = await context.client.call("changeVm", {
-      vm,
-      body: patch as Record<string, unknown>,
-      ...(ifMatch !== undefined && { ifMatch }),
-      ...(values["dry-run"] === true && { dryRun: true }),
-    });
+  async run(context, positionals, values) {
+    const { name: vm, ...patch } = patchIn(positionals, values, "VM");
+    const changed = await context.client.call("changeVm", { vm, ...patch });
     show(context, changed, () => `${changed.name} is at generation ${changed.generation}\n`);
   },
-};
-
-const generationOf = (values: Values): number | undefined => {
-  const given = text(values, "if-generation");
-  if (given !== undefined && !/^[0-9]{1,15}$/.test(given))
-    throw new ClientError("--if-generation takes a number");
-  return given === undefined ? undefined : Number(given);
 };
 
 const stateNamed = (name: string): WaitState => {

@@ -1,6 +1,12 @@
 // The one way to an operation: rights, validation, handler, whichever way the request came.
 import { type TSchema, Type } from "@sinclair/typebox";
-import { CreateVm, type FieldProblem, InvalidRequest, VmError } from "../../api-schema/index.js";
+import {
+  CreateVm,
+  type FieldProblem,
+  InvalidRequest,
+  StoredNetwork,
+  VmError,
+} from "../../api-schema/index.js";
 import {
   IdempotencyKeyHeader,
   IfMatchHeader,
@@ -48,8 +54,7 @@ export function makeDispatcher(handlers: Handlers, { answers, paths }: DispatchT
       requireScope(spec.scope, context.principal.scope);
       const valid = validated(spec, given);
       const remote = isRemote(context.principal);
-      // Those of definitions are looked at with what was there before.
-      if (spec.body !== undefined && spec.body !== CreateVm)
+      if (spec.body !== undefined && !WITH_WHAT_WAS.has(spec.body))
         paths.check(spec.body, valid.body, { remote });
       const work = (attempt?: Attempt): unknown =>
         handlerOf(id)(Object.assign(Object.create(context), valid, attempt && { attempt }));
@@ -68,6 +73,9 @@ function answerOf({ answer }: OperationSpec, outcome: unknown): Answer {
   if (outcome instanceof Reply) return { status: outcome.status, body: outcome.body as unknown };
   return { status: answer.status, body: outcome };
 }
+
+/** Their paths are looked at together with those that were there before. */
+const WITH_WHAT_WAS: ReadonlySet<TSchema> = new Set<TSchema>([CreateVm, StoredNetwork]);
 
 const rank = (scope: Scope): number => scopes.indexOf(scope);
 

@@ -16,6 +16,7 @@ import type { Logger } from "pino";
 import { reasonOf, VmError } from "../../api-schema/index.js";
 import type { EventLog } from "../events/event-log.js";
 import type { Images } from "../images/images.js";
+import type { Networks } from "../networks/networks.js";
 import type { Operations } from "../operations/operations.js";
 import type { PathRules } from "../paths.js";
 import type { Database } from "../registry/database.js";
@@ -46,6 +47,7 @@ export interface ServerParts {
   readonly folders: VmFolders;
   readonly events: EventLog;
   readonly images: Images;
+  readonly networks: Networks;
   readonly operations: Operations;
   readonly tokens: Tokens;
   readonly log: Logger;

@@ -49,4 +49,11 @@ export const migrations: readonly string[] = [
      created  INTEGER NOT NULL,
      PRIMARY KEY (client, key)
    ) STRICT`,
+  `CREATE TABLE networks (
+     name        TEXT PRIMARY KEY,
+     network     TEXT NOT NULL,      -- JSON, api-schema's StoredNetwork
+     generation  INTEGER NOT NULL,
+     created     INTEGER NOT NULL,   -- milliseconds since 1970
+     changed     INTEGER NOT NULL
+   ) STRICT`,
 ];

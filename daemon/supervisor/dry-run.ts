@@ -15,8 +15,10 @@ import {
   VmError,
   type VmView,
 } from "../../api-schema/index.js";
+import type { Networks } from "../networks/networks.js";
 import type { PathRules } from "../paths.js";
 import { definitionProblems } from "./definition-rules.js";
+import { launchDefinition } from "./launch-definition.js";
 
 const CHECK = fileURLToPath(new URL("../../vmm/process/check.js", import.meta.url));
 const CHECK_TIMEOUT_MS = 20_000;
@@ -39,12 +41,15 @@ export interface DryRun {
 }
 
 /** Resolves with what the VM would be; throws InvalidRequest with all that is wrong. */
-export async function dryRun(wanted: DryRun, paths: PathRules): Promise<VmView> {
+export async function dryRun(
+  wanted: DryRun,
+  { paths, networks }: { readonly paths: PathRules; readonly networks: Networks },
+): Promise<VmView> {
   const { definition, remote, before, refused } = wanted;
   const known = hostPathsIn(VmDefinition, before?.definition).map(({ path }) => path);
   const named = paths.problems(VmDefinition, definition, { remote, known });
   // Files that may not be named are not looked at either.
-  const faults = named.length > 0 ? [] : await faultsOf(definition);
+  const faults = named.length > 0 ? [] : await faultsOf(launchDefinition(definition, networks));
   const problems = [
     ...definitionProblems(definition),
     ...named,

@@ -11,6 +11,7 @@ import {
   type ChangeVm,
   type CreateVm,
   InvalidRequest,
+  type PciDevice,
   PciDeviceWish,
   Power,
   parse,
@@ -22,6 +23,7 @@ import { closed } from "../../api-schema/shape.js";
 import type { EventLog } from "../events/event-log.js";
 import type { Images } from "../images/images.js";
 import { mergePatch } from "../merge-patch.js";
+import type { Networks } from "../networks/networks.js";
 import type { PathRules } from "../paths.js";
 import type { Database } from "../registry/database.js";
 import { Registry, type VmRow } from "../registry/registry.js";
@@ -29,6 +31,7 @@ import { isOff } from "./admission.js";
 import { startsAtBoot, wavesOf } from "./autostart.js";
 import { definitionProblems } from "./definition-rules.js";
 import { dryRun } from "./dry-run.js";
+import { storedDefinition } from "./launch-definition.js";
 import { runtimeFolders, type Survivor, survivorIn } from "./recovery.js";
 import { VmDriver } from "./vm-driver.js";
 import type { VmFolders } from "./vm-folders.js";
@@ -40,7 +43,11 @@ export interface SupervisorTools {
   readonly log: Logger;
   readonly paths: PathRules;
   readonly images: Images;
+  readonly networks: Networks;
 }
+
+/** What definitions name. */
+type Kept = Pick<SupervisorTools, "images" | "networks">;
 
 /** Who changes a definition, and how. */
 export interface Change {
@@ -57,25 +64,27 @@ const BOOT_FACT = "boot";
 const ADOPT_AT_ONCE = 8;
 
 /** What a client left to the daemon: the UUID and the slots, which then stay. */
-function wholeDefinition({ power: _, ...wanted }: CreateVm, images: Images): VmDefinition {
+function wholeDefinition({ power: _, ...wanted }: CreateVm, kept: Kept): VmDefinition {
   const uuid = (wanted.uuid ?? randomUUID()).toLowerCase();
-  return parse(VmDefinition, { ...wanted, uuid, devices: placed(wanted.devices, images) }, "body");
+  return parse(VmDefinition, { ...wanted, uuid, ...placed(wanted.devices, kept) }, "body");
 }
 
-/** With slots, and the paths of images; throws STORED_IMAGE_NOT_FOUND. */
-const placed = (devices: readonly PciDeviceWish[], images: Images) =>
-  assignSlots(devices).map((device) => {
+/** With slots, and the paths of images; throws where there is no image or network of a name. */
+const placed = (devices: readonly PciDeviceWish[], { images, networks }: Kept) => ({
+  devices: assignSlots(devices).map((device) => {
+    if ("network" in device && device.network !== undefined) networks.find(device.network);
     if (!("image" in device) || device.image === undefined) return device;
     const { path, format } = images.find(device.image);
     return { ...device, path, format };
-  });
+  }),
+});
 
 /** Devices that are none are for the schema to refuse. */
-function withPlaces(wanted: unknown, images: Images): unknown {
+function withPlaces(wanted: unknown, kept: Kept): unknown {
   const devices = (wanted as { devices?: unknown } | null)?.devices;
   if (!Array.isArray(devices) || !devices.every((one) => Value.Check(PciDeviceWish, one)))
     return wanted;
-  return { ...(wanted as object), devices: placed(devices, images) };
+  return { ...(wanted as object), ...placed(devices, kept) };
 }
 
 export class Supervisor {
@@ -144,16 +153,14 @@ export class Supervisor {
     return driver;
   }
 
-  /** VMs whose definitions name this image. */
-  usersOf(image: string): VmDriver[] {
-    return this.list().filter(({ row }) =>
-      row.definition.devices.some((device) => "image" in device && device.image === image),
-    );
+  /** VMs with such a device. */
+  usersOf(uses: (device: PciDevice) => boolean): VmDriver[] {
+    return this.list().filter(({ row }) => row.definition.devices.some(uses));
   }
 
   /** What create() would refuse. */
   check(wanted: CreateVm, by: Change = {}, before?: VmDefinition): void {
-    const definition = wholeDefinition(wanted, this.#tools.images);
+    const definition = wholeDefinition(wanted, this.#tools);
     this.#refuseWrong(definition, by, before);
     this.#refuseTaken(definition);
   }
@@ -161,7 +168,7 @@ export class Supervisor {
   /** With `power` running or paused it is started at once; waitFor() tells when it has. */
   create(wanted: CreateVm, by: Change = {}): VmDriver {
     const { power = "stopped" } = wanted;
-    const definition = wholeDefinition(wanted, this.#tools.images);
+    const definition = wholeDefinition(wanted, this.#tools);
     this.#refuseWrong(definition, by);
     this.#refuseTaken(definition);
     const driver = this.#insert(definition, power);
@@ -171,12 +178,9 @@ export class Supervisor {
 
   /** What create() would make; throws InvalidRequest with all that is wrong. */
   async wouldCreate(wanted: CreateVm, { remote = false }: Change): Promise<VmView> {
-    const definition = wholeDefinition(wanted, this.#tools.images);
+    const definition = wholeDefinition(wanted, this.#tools);
     const refused = this.#taken(definition);
-    return dryRun(
-      { definition, power: wanted.power ?? "stopped", remote, refused },
-      this.#tools.paths,
-    );
+    return dryRun({ definition, power: wanted.power ?? "stopped", remote, refused }, this.#tools);
   }
 
   /** What change() or replace() would make of it, likewise. */
@@ -187,11 +191,11 @@ export class Supervisor {
   ): Promise<VmView> {
     const before = driver.view();
     requireGeneration(before.generation, ifMatch);
-    const definition = parse(VmDefinition, withPlaces(wanted, this.#tools.images), "body");
+    const definition = parse(VmDefinition, withPlaces(wanted, this.#tools), "body");
     const refused = this.#taken(definition, driver);
     return dryRun(
       { definition, power: isPower(power) ? power : before.power, remote, before, refused },
-      this.#tools.paths,
+      this.#tools,
     );
   }
 
@@ -291,7 +295,7 @@ export class Supervisor {
   }
 
   #changed(driver: VmDriver, wanted: unknown, before: VmDefinition, by: Change): VmDefinition {
-    const definition = parse(VmDefinition, withPlaces(wanted, this.#tools.images), "body");
+    const definition = parse(VmDefinition, withPlaces(wanted, this.#tools), "body");
     if (definition.uuid.toLowerCase() !== before.uuid)
       throw new VmError("REQUEST_INVALID", ["body.uuid", "cannot be changed"]);
     this.#refuseWrong(definition, by, before);
@@ -361,7 +365,7 @@ export class Supervisor {
 
   /** The registry has lost the row (a backup was put back, say), or cannot read it. */
   async #recover(uuid: string, { record, definition }: Survivor): Promise<void> {
-    const wanted = parse(VmDefinition, definition, "launch.definition");
+    const wanted = storedDefinition(parse(VmDefinition, definition, "launch.definition"));
     const taken = this.list().some(({ name }) => name === wanted.name);
     const name = taken ? `recovered-${uuid.slice(0, 8)}` : wanted.name;
     this.#registry.remove(uuid);

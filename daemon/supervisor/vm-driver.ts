@@ -20,6 +20,7 @@ import {
   type WaitState,
   withMedium,
 } from "../../api-schema/index.js";
+import type { Networks } from "../networks/networks.js";
 import type { ProcessRecord, Supervision, VmRow } from "../registry/registry.js";
 import { admit, isOff, judge, type Request } from "./admission.js";
 import { ConsoleFeed } from "./console-feed.js";
@@ -36,6 +37,7 @@ import { VmRun } from "./vm-run.js";
 
 export interface DriverTools extends RecordTools {
   readonly folders: VmFolders;
+  readonly networks: Networks;
   readonly log: Logger;
   /** Nothing is started any more. */
   hostGoesDown(): boolean;
@@ -75,9 +77,9 @@ export class VmDriver {
       () => this.name,
       () => this.#changed(),
     );
-    const { folders, log } = tools;
+    const { folders, networks, log } = tools;
     const record = this.#record;
-    this.#run = new VmRun({ record, folders, log, ended: (exit) => this.#ended(exit) });
+    this.#run = new VmRun({ record, folders, networks, log, ended: (exit) => this.#ended(exit) });
     this.console = new ConsoleFeed({
       live: () => !this.#gone && !isOff(this.state),
       connect: async (listener) => (await this.#run.link.open(listener)).connection,

@@ -6,8 +6,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { readConsoleLog } from "../../api-schema/console-log.js";
 import { VmError, type VmStatus } from "../../api-schema/index.js";
+import type { Networks } from "../networks/networks.js";
 import type { ProcessRecord, VmRow } from "../registry/registry.js";
 import { isOff } from "./admission.js";
+import { launchDefinition } from "./launch-definition.js";
 import type { VmConnection } from "./vm-connection.js";
 import type { VmFolders } from "./vm-folders.js";
 import { VmLink } from "./vm-link.js";
@@ -31,6 +33,7 @@ const POLL_MS = 5;
 export interface RunTools {
   readonly record: VmRecord;
   readonly folders: VmFolders;
+  readonly networks: Networks;
   readonly log: Logger;
   /** The process is no more, and why. */
   ended(exit: VmExit): void;
@@ -94,7 +97,8 @@ export class VmRun {
     const nonce = randomUUID();
     this.#ending = undefined;
     this.#seen = 0;
-    const folder = this.#tools.folders.prepare(row.definition, nonce);
+    const definition = launchDefinition(row.definition, this.#tools.networks);
+    const folder = this.#tools.folders.prepare(definition, nonce);
     const consoleStart = readConsoleLog(this.#tools.folders.console(this.#record.uuid), 0, 0).end;
     const process = { nonce, pid: 0, startTime: "", folder, consoleStart };
     const status = { state: "starting", resets: 0, ...more } as const;

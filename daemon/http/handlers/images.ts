@@ -27,13 +27,15 @@ interface Parts {
 
 export function imageHandlers(parts: Parts): Pick<Handlers, ImageOperation> {
   const { images, operations, supervisor } = parts;
-  const users = (image: string): string[] => supervisor.usersOf(image).map(({ name }) => name);
+  const using = (image: string) =>
+    supervisor.usersOf((device) => "image" in device && device.image === image);
+  const users = (image: string): string[] => using(image).map(({ name }) => name);
   const view = (name: string): ImageView => images.view(name, users);
 
   /** Throws STORED_IMAGE_NOT_FOUND, and STORED_IMAGE_IN_USE where a VM that is on has it. */
   const requireIdle = (image: string) => {
     const found = images.find(image);
-    const on = supervisor.usersOf(image).filter(({ state }) => !isOff(state));
+    const on = using(image).filter(({ state }) => !isOff(state));
     if (on[0] !== undefined)
       throw new VmError("STORED_IMAGE_IN_USE", [image, `VM ${on[0].name}, which is on`]);
     return found;

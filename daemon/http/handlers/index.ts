@@ -1,6 +1,7 @@
 // All handlers: what a row of the table of operations does.
 import type { Handlers } from "../call.js";
 import type { ServerParts } from "../server.js";
+import { cardHandlers } from "./cards.js";
 import { consoleHandlers } from "./console.js";
 import { docsHandlers } from "./docs.js";
 import { eventHandlers } from "./events.js";
@@ -22,5 +23,6 @@ export const makeHandlers = (parts: ServerParts): Handlers => ({
   ...healthHandlers(parts),
   ...tokenHandlers(parts.tokens),
   ...imageHandlers(parts),
-  ...networkHandlers(parts.supervisor),
+  ...networkHandlers(parts),
+  ...cardHandlers(parts.supervisor),
 });

@@ -12,7 +12,7 @@ import type { OperationId } from "../../../api-schema/operations.js";
 import { mergePatch } from "../../merge-patch.js";
 import type { Change, Supervisor } from "../../supervisor/supervisor.js";
 import { type Call, type Handlers, isRemote, type Principal, Reply } from "../call.js";
-import { page } from "../page.js";
+import { pageOfVms } from "../page.js";
 
 type VmOperation = Extract<
   OperationId,
@@ -49,7 +49,7 @@ export function vmHandlers(supervisor: Supervisor): Pick<Handlers, VmOperation> 
     };
 
   return {
-    listVms: ({ query }) => page(supervisor.list(), query),
+    listVms: ({ query }) => pageOfVms(supervisor.list(), query),
     createVm: async ({ body, query, principal, attempt }) => {
       if (query.dryRun === true)
         return new Reply(200, await supervisor.wouldCreate(body, by(principal)));
