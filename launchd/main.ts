@@ -6,9 +6,7 @@ import { parseSettings } from "../daemon/settings.js";
 import { examine, type Finding, type Verdict } from "./checks.js";
 import { InstallError, install, uninstall } from "./install.js";
 import { type Layout, type Manager, planOf } from "./plan.js";
-
-export const VERBS = ["install", "uninstall", "doctor"] as const;
-type Verb = (typeof VERBS)[number];
+import type { Verb } from "./verbs.js";
 
 const USAGE: Record<Verb, string> = {
   install: `usage: xhyved install [options]
@@ -152,9 +150,6 @@ const DO: Record<Verb, (values: Values) => void | Promise<void>> = {
   uninstall: doUninstall,
   doctor,
 };
-
-export const isVerb = (word: string | undefined): word is Verb =>
-  (VERBS as readonly (string | undefined)[]).includes(word);
 
 export async function main(verb: Verb, args: readonly string[]): Promise<void> {
   try {

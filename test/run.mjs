@@ -26,8 +26,11 @@ const vitest = (project, ...more) => ({
   after: () => unlistedSkips(project),
 });
 
-// Tests start daemons and VM processes from dist/.
-const build = { name: "build", command: bin("tsc"), args: ["-p", "tsconfig.build.json"] };
+// Tests start daemons and VM processes from dist/: as they are released, in bundles.
+const build = [
+  { name: "build", command: bin("tsc"), args: ["-p", "tsconfig.build.json"] },
+  { name: "bundles", command: process.execPath, args: ["bundle.mjs"] },
+];
 
 const oracle = (cpu, count) => ({
   name: `oracle: random instructions on this CPU and on the ${cpu}`,
@@ -41,7 +44,7 @@ const STEPS = {
   unit: [
     { name: "format and lint", command: bin("biome"), args: ["check", "."] },
     { name: "types", command: bin("tsc"), args: ["-p", "tsconfig.json"] },
-    build,
+    ...build,
     vitest("unit"),
     {
       name: "core tests (ASan, UBSan, TSan)",
@@ -51,7 +54,7 @@ const STEPS = {
     oracle("interpreter", 60_000),
     oracle("translator", 60_000),
   ],
-  system: [build, vitest("system", "--no-file-parallelism")],
+  system: [...build, vitest("system", "--no-file-parallelism")],
   long: [
     oracle("interpreter", 10_000_000),
     oracle("translator", 10_000_000),
@@ -66,7 +69,7 @@ const STEPS = {
       args: [],
       env: { LOCKSTEP_PROGRAMS: "100000" },
     },
-    build,
+    ...build,
     {
       name: "1,000 rounds of killing the daemon",
       command: bin("vitest"),
