@@ -10,7 +10,8 @@ namespace hv::net {
 enum class Result : std::uint8_t {
   kDone,
   kBusy,     // send: no room now, the descriptor will be writable; receive: there is no frame
-  kDropped,  // send: the frame cannot be sent, and will not be later
+  kDropped,  // send: the frame cannot be sent, and will not be later; receive: one was no frame
+  kAgain,    // receive: nothing for the guest came of this call, look again
   kDown,     // the other end is gone for good: fault() says why
 };
 

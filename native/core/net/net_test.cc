@@ -309,7 +309,8 @@ struct Card {
     static Bytes room(70000);
     const iovec piece{room.data(), room.size()};
     std::size_t length = 0;
-    while (link->receive(header, {&piece, 1}, length) == Result::kDone) lengths.push_back(length);
+    for (Result one{}; (one = link->receive(header, {&piece, 1}, length)) != Result::kBusy;)
+      if (one == Result::kDone) lengths.push_back(length);
     return lengths;
   }
   int error = 0;

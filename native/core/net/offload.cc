@@ -102,10 +102,16 @@ void finish_tcp(Bytes head, const Layout& at, const Segment& segment, Bytes payl
   put16(head, at.tcp + 16, complement(add_checksum(payload, sum)));
 }
 
+// VIRTIO 1.2, "Device Requirements: Packet Transmission": a large segment has its checksum left to do.
+bool find_segment(const Header& header, std::span<const std::uint8_t> frame, Layout& at) {
+  if (header.gso_size == 0 || !(header.flags & kNeedsChecksum)) return false;
+  const bool six = (header.gso_type & ~kGsoEcn) == kGsoTcp6;
+  return find_headers(frame, header.csum_start, at) && at.six == six;
+}
+
 bool cut(const Header& header, Bytes frame, const Emit& emit) {
   Layout at;
-  if (header.gso_size == 0 || !(header.flags & kNeedsChecksum)) return false;
-  if (!find_headers(frame, header.csum_start, at)) return false;
+  if (!find_segment(header, frame, at)) return false;
   std::array<std::uint8_t, kMostHeaders> original{};
   std::copy_n(frame.begin(), at.payload, original.begin());
   const std::size_t all = frame.size() - at.payload;
@@ -124,9 +130,14 @@ bool cut(const Header& header, Bytes frame, const Emit& emit) {
   return true;
 }
 
+bool has_sum(const Header& header, std::size_t frame) {
+  const std::size_t from = header.csum_start, at = from + header.csum_offset;
+  return from < frame && at + 2 <= frame;
+}
+
 bool sum_up(const Header& header, Bytes frame) {
   const std::size_t from = header.csum_start, at = from + header.csum_offset;
-  if (from >= frame.size() || at + 2 > frame.size()) return false;
+  if (!has_sum(header, frame.size())) return false;
   // The field holds the pseudo-header's sum, so that it is part of what is added up.
   std::uint16_t sum = complement(add_checksum(frame.subspan(from), 0));
   put16(frame, at, sum == 0 ? 0xffff : sum);  // RFC 768: 0 says that there is none
@@ -155,6 +166,20 @@ std::uint16_t add_checksum(std::span<const std::uint8_t> bytes, std::uint32_t st
   sum += start;
   while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<std::uint16_t>(sum);
+}
+
+std::optional<unsigned> needs(const Header& header, std::span<const std::uint8_t> frame) {
+  unsigned out = 0;
+  if (header.flags & kNeedsChecksum) {
+    if (!has_sum(header, frame.size())) return std::nullopt;
+    out |= kChecksum;
+  }
+  if (header.gso_type == kGsoNone) return out;
+  const int kind = header.gso_type & ~kGsoEcn;
+  Layout at;
+  if ((kind != kGsoTcp4 && kind != kGsoTcp6) || !find_segment(header, frame, at))
+    return std::nullopt;
+  return out | (at.six ? kTcp6 : kTcp4) | (header.gso_type & kGsoEcn ? kEcn : 0u);
 }
 
 bool finish(const Header& header, std::span<std::uint8_t> frame, const Emit& emit) {

@@ -34,18 +34,17 @@ bool StreamLink::flush() {
 Result StreamLink::receive(Header& header, std::span<const iovec> room, std::size_t& length) {
   header = {};
   std::span<const std::uint8_t> frame;
-  do {
-    switch (socket_.next(frame)) {
-      case FramedSocket::State::kNone:
-        return Result::kBusy;
-      case FramedSocket::State::kClosed:
-        return down("its other end is closed");
-      case FramedSocket::State::kWrong:
-        return down("its other end does not send frames after their lengths");
-      case FramedSocket::State::kMessage:
-        break;
-    }
-  } while (frame.size() < kEthernet);
+  switch (socket_.next(frame)) {
+    case FramedSocket::State::kNone:
+      return Result::kBusy;
+    case FramedSocket::State::kClosed:
+      return down("its other end is closed");
+    case FramedSocket::State::kWrong:
+      return down("its other end does not send frames after their lengths");
+    case FramedSocket::State::kMessage:
+      break;
+  }
+  if (frame.size() < kEthernet) return Result::kDropped;
   length = frame.size();
   scatter(frame, room);
   return Result::kDone;

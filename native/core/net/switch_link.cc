@@ -158,7 +158,7 @@ void SwitchLink::drop(int fd) {
 }
 
 void SwitchLink::accept_new() {
-  for (;;) {
+  for (std::size_t i = 0; i < kMostPeers; ++i) {
     const int fd = ::accept(listener_, nullptr, nullptr);
     if (fd < 0) return;
     set_up(fd);
@@ -167,7 +167,10 @@ void SwitchLink::accept_new() {
   }
 }
 
+// Where a connection is full, as soon as it is not: until then frames come that are lost here.
 void SwitchLink::hello(Peer& peer) {
+  peer.hello_due = !peer.socket.has_room(kHelloBytes);
+  if (peer.hello_due) return;
   const std::span<std::uint8_t> message = peer.socket.put(kHelloBytes);
   message[0] = kHello;
   message[1] = kVersion;
@@ -177,8 +180,7 @@ void SwitchLink::hello(Peer& peer) {
 
 void SwitchLink::accept(unsigned offloads) {
   accepts_ = offloads & kSoftwareOffloads;
-  for (auto& [fd, peer] : peers_)
-    if (peer->socket.has_room(kHelloBytes)) hello(*peer);
+  for (auto& [fd, peer] : peers_) hello(*peer);
 }
 
 // --- sending ------------------------------------------------------------------------------------
@@ -186,25 +188,22 @@ void SwitchLink::accept(unsigned offloads) {
 Result SwitchLink::send(const Header& header, std::span<const iovec> frame) {
   whole_.resize(total(frame));
   gather(frame, 0, whole_);
+  const auto needed = needs(header, whole_);
+  if (!needed) return Result::kDropped;
   const auto known = where_.find(key_of(whole_.data()));
   if (known != where_.end() && !(whole_[0] & 1)) {
     const auto found = peers_.find(known->second);
-    if (found != peers_.end()) give(*found->second, header);
+    if (found != peers_.end()) give(*found->second, header, *needed);
     return Result::kDone;
   }
-  for (auto& [fd, peer] : peers_) give(*peer, header);
+  for (auto& [fd, peer] : peers_) give(*peer, header, *needed);
   return Result::kDone;
 }
 
 // The frame in `whole_`, finished where this card wants it so. A full connection loses it, as a
 // full port of any switch would: one slow card does not hold up the others.
-void SwitchLink::give(Peer& peer, const Header& header) {
-  unsigned needs = header.flags & kNeedsChecksum ? kChecksum : 0u;
-  const int gso = header.gso_type & ~kGsoEcn;
-  if (gso == kGsoTcp4) needs |= kTcp4;
-  if (gso == kGsoTcp6) needs |= kTcp6;
-  if (header.gso_type & kGsoEcn) needs |= kEcn;
-  if ((needs & peer.accepts) == needs) return put(peer, header, whole_);
+void SwitchLink::give(Peer& peer, const Header& header, unsigned needed) {
+  if ((needed & peer.accepts) == needed) return put(peer, header, whole_);
   finished_.assign(whole_.begin(), whole_.end());
   finish(header, finished_,
          [&](std::span<const std::uint8_t> part) { put(peer, Header{}, part); });
@@ -224,6 +223,7 @@ bool SwitchLink::flush() {
   for (auto& [fd, peer] : peers_) {
     if (!peer->unsent) continue;
     if (!peer->socket.flush()) broken.push_back(fd);
+    else if (peer->hello_due) hello(*peer);
     peer->unsent = peer->socket.waiting();
     poller_->watch(fd, peer->unsent);
   }
@@ -251,29 +251,37 @@ void SwitchLink::learn(Peer& peer, int fd, std::span<const std::uint8_t> frame) 
   }
 }
 
-// The next frame of one peer; false where it has none now, or is gone.
-bool SwitchLink::next_of(int fd, Header& header, std::span<const std::uint8_t>& frame) {
+// What a peer says of its frame is another guest's word: one that does not fit the frame, or leaves
+// undone what this guest does not take, is lost.
+Result SwitchLink::heard_frame(std::span<const std::uint8_t> message, Header& header,
+                               std::span<const std::uint8_t>& frame) const {
+  std::memcpy(&header, message.data() + 1, sizeof(header));
+  frame = message.subspan(kFrameHead);
+  header.flags &= kNeedsChecksum;
+  const auto needed = needs(header, frame);
+  return needed && (*needed & accepts_) == *needed ? Result::kDone : Result::kDropped;
+}
+
+// The next message of one peer: kBusy where it has none now, or is gone.
+Result SwitchLink::next_of(int fd, Header& header, std::span<const std::uint8_t>& frame) {
   const auto found = peers_.find(fd);
-  if (found == peers_.end()) return false;
+  if (found == peers_.end()) return Result::kBusy;
   Peer& peer = *found->second;
-  for (;;) {
-    std::span<const std::uint8_t> message;
-    const FramedSocket::State state = peer.socket.next(message);
-    if (state == FramedSocket::State::kNone) return false;
-    const bool is_hello = state == FramedSocket::State::kMessage && message.size() == kHelloBytes &&
-                          message[0] == kHello && message[1] == kVersion;
-    const bool is_frame = state == FramedSocket::State::kMessage && peer.greeted &&
-                          message.size() >= kFrameHead + kEthernet && message[0] == kFrame;
-    if (!is_hello && !is_frame) return drop(fd), false;
-    if (is_hello) {
-      heard_hello(peer, message);
-      continue;
-    }
-    std::memcpy(&header, message.data() + 1, sizeof(header));
-    frame = message.subspan(kFrameHead);
-    learn(peer, fd, frame);
-    return true;
+  std::span<const std::uint8_t> message;
+  const FramedSocket::State state = peer.socket.next(message);
+  if (state == FramedSocket::State::kNone) return Result::kBusy;
+  const bool whole = state == FramedSocket::State::kMessage && !message.empty();
+  if (whole && message.size() == kHelloBytes && message[0] == kHello && message[1] == kVersion) {
+    heard_hello(peer, message);
+    return Result::kAgain;
   }
+  if (!whole || !peer.greeted || message[0] != kFrame || message.size() < kFrameHead + kEthernet) {
+    drop(fd);
+    return Result::kBusy;
+  }
+  const Result result = heard_frame(message, header, frame);
+  if (result == Result::kDone) learn(peer, fd, frame);
+  return result;
 }
 
 Result SwitchLink::receive(Header& header, std::span<const iovec> room, std::size_t& length) {
@@ -281,13 +289,15 @@ Result SwitchLink::receive(Header& header, std::span<const iovec> room, std::siz
   while (!ready_.empty()) {
     const int fd = ready_.back();
     std::span<const std::uint8_t> frame;
+    const Result result = fd == listener_ ? Result::kBusy : next_of(fd, header, frame);
+    if (result != Result::kBusy) {
+      length = frame.size();
+      if (result == Result::kDone) scatter(frame, room);
+      std::ranges::rotate(ready_, ready_.end() - 1);  // the others have their turn
+      return result;
+    }
     if (fd == listener_) {
       accept_new();
-    } else if (next_of(fd, header, frame)) {
-      length = frame.size();
-      scatter(frame, room);
-      std::ranges::rotate(ready_, ready_.end() - 1);  // the others have their turn
-      return Result::kDone;
     } else if (const auto peer = peers_.find(fd); peer != peers_.end() && peer->second->unsent) {
       flush();
     }

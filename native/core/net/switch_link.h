@@ -44,6 +44,7 @@ class SwitchLink final : public Link {
     unsigned accepts = 0;
     std::size_t learned = 0;
     bool unsent = false;
+    bool hello_due = false;
   };
   using Peers = std::map<int, std::unique_ptr<Peer>>;  // by descriptor
 
@@ -57,9 +58,11 @@ class SwitchLink final : public Link {
   void hello(Peer& peer);
   void heard_hello(Peer& peer, std::span<const std::uint8_t> message);
   void learn(Peer& peer, int fd, std::span<const std::uint8_t> frame);
-  void give(Peer& peer, const Header& header);
+  void give(Peer& peer, const Header& header, unsigned needed);
   void put(Peer& peer, const Header& header, std::span<const std::uint8_t> frame);
-  bool next_of(int fd, Header& header, std::span<const std::uint8_t>& frame);
+  Result next_of(int fd, Header& header, std::span<const std::uint8_t>& frame);
+  Result heard_frame(std::span<const std::uint8_t> message, Header& header,
+                     std::span<const std::uint8_t>& frame) const;
 
   const Mac mac_;
   unsigned accepts_ = 0;
