@@ -7,6 +7,9 @@ export const BUFFER_SIZE = 256 * 1024;
 /** Of what the host sent and the guest has no credit or buffers for. */
 const MOST_PENDING = 256 * 1024;
 
+/** Without progress; then what a closed connection still had is lost. */
+const LINGER_MS = 30_000;
+
 export type ConnectionState = "to-host" | "to-guest" | "open" | "closed";
 
 export interface ConnectionEvents {
@@ -116,13 +119,18 @@ export class Connection {
     this.socket.removeAllListeners("data");
     this.socket.resume();
   }
+  /** Kindly: what the guest has sent still goes out, while whoever should read it does. */
   close(kindly: boolean): void {
     if (this.state === "closed") return;
     this.state = "closed";
     this.#pending = [];
     this.#pendingBytes = 0;
-    if (!kindly) this.socket.destroy();
-    else this.socket.end(() => this.socket.destroy());
+    if (!kindly) {
+      this.socket.destroy();
+      return;
+    }
+    this.socket.setTimeout(LINGER_MS, () => this.socket.destroy());
+    this.socket.end(() => this.socket.destroy());
   }
 
   #heard(data: Buffer): void {

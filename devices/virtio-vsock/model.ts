@@ -34,7 +34,10 @@ export interface VirtioVsockOptions {
 
 const QUEUE_SIZE = 256;
 const EVENT_SIZE = 4;
+/** With those that are closed but not yet rid of what the guest sent. */
 const MOST_CONNECTIONS = 1024;
+/** Of the guest's buffers in one go, then others have their turn. */
+const MOST_AT_ONCE = 256;
 /** Answers that wait for the guest's buffers; then it is not listened to until it gives some. */
 const MOST_ANSWERS = 256;
 const MOST_DATA = 64 * 1024;
@@ -52,6 +55,8 @@ class VirtioVsock implements VirtioModel, ConnectionEvents {
   readonly #host: VsockHost;
   readonly #context: VirtioContext;
   readonly #connections = new Map<string, Connection>();
+  /** Sockets of connections that are gone, while they still take what the guest sent. */
+  readonly #lingering = new Set<Socket>();
   /** Connections with something for the guest, in the order of their turns. */
   readonly #ready = new Set<Connection>();
   #answers: Uint8Array[] = [];
@@ -110,6 +115,7 @@ class VirtioVsock implements VirtioModel, ConnectionEvents {
   dispose(): void {
     this.#active = false;
     this.#forget();
+    for (const socket of this.#lingering) socket.destroy();
     this.#host.close();
   }
 
@@ -150,8 +156,19 @@ class VirtioVsock implements VirtioModel, ConnectionEvents {
 
   #drop(connection: Connection, kindly: boolean): void {
     connection.close(kindly);
+    this.#linger(connection.socket);
     this.#ready.delete(connection);
     this.#connections.delete(keyOf(connection.guestPort, connection.hostPort));
+  }
+
+  #linger(socket: Socket): void {
+    if (socket.destroyed) return;
+    this.#lingering.add(socket);
+    socket.on("close", () => this.#lingering.delete(socket));
+  }
+
+  get #full(): boolean {
+    return this.#connections.size + this.#lingering.size >= MOST_CONNECTIONS;
   }
 
   #add(guestPort: number, hostPort: number, socket: Socket, state: "to-host" | "to-guest") {
@@ -171,7 +188,7 @@ class VirtioVsock implements VirtioModel, ConnectionEvents {
   }
 
   #freePort(guestPort: number): number | undefined {
-    if (this.#connections.size >= MOST_CONNECTIONS) return undefined;
+    if (this.#full) return undefined;
     for (;;) {
       const port = this.#nextPort;
       this.#nextPort = port === LAST_PORT ? FIRST_PORT : port + 1;
@@ -217,8 +234,7 @@ class VirtioVsock implements VirtioModel, ConnectionEvents {
 
   #handleNew(packet: Packet): void {
     if (packet.op === OP.rst) return;
-    const room = this.#connections.size < MOST_CONNECTIONS;
-    if (packet.op !== OP.request || !room) {
+    if (packet.op !== OP.request || this.#full) {
       this.#refuse(packet);
       return;
     }
@@ -310,14 +326,26 @@ class VirtioVsock implements VirtioModel, ConnectionEvents {
 
   #speak(): void {
     if (!this.#active || this.#resting || this.#resetDue) return;
-    const queue = this.#context.queues[QUEUE.receive];
     const full = this.#answers.length >= MOST_ANSWERS;
-    while (this.#answers.length > 0 || this.#ready.size > 0) {
-      const chain = queue?.take();
-      if (chain === undefined) break;
-      chain.done(this.#fill(chain));
-    }
+    this.#fillBuffers();
     if (full && this.#answers.length < MOST_ANSWERS) this.#context.queues[QUEUE.transmit]?.later();
+  }
+
+  #fillBuffers(): void {
+    const queue = this.#context.queues[QUEUE.receive];
+    for (let left = MOST_AT_ONCE; this.#answers.length > 0 || this.#ready.size > 0; left--) {
+      if (left === 0) {
+        queue?.later();
+        return;
+      }
+      const chain = queue?.take();
+      if (chain === undefined) return;
+      // Smaller ones would never get anything on: they go back, and what is to be said waits.
+      const holds = chain.writable.bytes > HEADER_LENGTH;
+      if (!holds)
+        this.#context.log(`a receive buffer of ${chain.writable.bytes} bytes cannot be used`);
+      chain.done(holds ? this.#fill(chain) : 0);
+    }
   }
 
   /** Bytes written; answers first, then one packet of each connection in turn. */
@@ -336,7 +364,6 @@ class VirtioVsock implements VirtioModel, ConnectionEvents {
   #pass(connection: Connection, chain: Chain): number {
     if (connection.hasData) {
       const room = Math.min(chain.writable.bytes - HEADER_LENGTH, MOST_DATA);
-      if (room < 1) return 0;
       const data = connection.take(room);
       const header = this.#header(connection, OP.rw, data.length);
       return chain.write(0, header) + chain.write(HEADER_LENGTH, data);

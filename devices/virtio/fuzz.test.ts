@@ -1,21 +1,15 @@
-// Random register traffic and random rings against the transport with a real device behind it. The
+// Random register traffic and random rings against the transport with real devices behind it. The
 // seed is printed by a failure; XHYVED_FUZZ_SEED and XHYVED_FUZZ_SECONDS choose others.
 import { expect, it } from "vitest";
-import { RawBackend } from "../block/raw.js";
 import { FakeHost } from "../fakes.js";
-import { PciBus } from "../pci/bus.js";
-import { virtioBlk } from "../virtio-blk/model.js";
-import { FakeDriver, type FakePci } from "./fake-driver.js";
-import { VirtioPci } from "./pci.js";
+import { FakeDriver, type FakePci, type FakeQueue } from "./fake-driver.js";
+import { type Fuzzed, pick, type Random, SLOT, SUBJECTS, type Subject } from "./fuzz-subjects.js";
 
 const SEED = Number(process.env.XHYVED_FUZZ_SEED ?? 20240901);
 const SECONDS = Number(process.env.XHYVED_FUZZ_SECONDS ?? 10);
 const MIB = 2 ** 20;
 const MEMORY = MIB;
-const SLOT = 4;
-const FD = 3;
 
-type Random = (below: number) => number;
 function randomOf(seed: number): Random {
   let state = seed >>> 0 || 1;
   return (below) => {
@@ -24,27 +18,6 @@ function randomOf(seed: number): Random {
     state ^= state << 5;
     return (state >>> 0) % below;
   };
-}
-
-function make() {
-  const host = new FakeHost(MEMORY);
-  host.io.put(FD, new Uint8Array(65536));
-  const geometry = { size: 65536, logicalSector: 512, physicalSector: 512, readOnly: false };
-  const backend = new RawBackend({ file: host.io.file(FD), geometry, clock: host.clock });
-  const log: string[] = [];
-  const device = new VirtioPci(
-    host,
-    new PciBus(host),
-    virtioBlk,
-    { backend, serial: "x", queues: 2 },
-    {
-      name: "fuzzed",
-      address: { bus: 0, slot: SLOT, fn: 0 },
-      msix: true,
-      log: (text) => void log.push(text),
-    },
-  );
-  return { host, device, log };
 }
 
 /** Mostly near what is meant, so that the deep paths are reached. */
@@ -74,10 +47,26 @@ function touchRegisters({ bus }: FakeHost, pci: FakePci, random: Random): void {
   if (random(20) === 0) pci.setConfig(random(0x100) & ~3, word(random), 4);
 }
 
+/** Whatever happened: it is saved, restored elsewhere, and comes back to power-on. */
+async function endOf({ device, check }: Fuzzed, subject: Subject): Promise<void> {
+  await device.rest();
+  check();
+  const state = JSON.parse(JSON.stringify(device.save()));
+  const other = subject.make(new FakeHost(MEMORY));
+  other.device.restore(state);
+  other.device.wake();
+  device.wake();
+  device.reset();
+  expect(device.core.status).toBe(0);
+  for (const one of [device, other.device]) one.core.dispose();
+}
+
 async function round(random: Random): Promise<void> {
-  const { host, device } = make();
-  const features = [28, 29, 34].filter(() => random(2));
-  const kind = random(4) ? "modern" : "legacy";
+  const host = new FakeHost(MEMORY);
+  const subject = pick(random, SUBJECTS);
+  const fuzzed = subject.make(host);
+  const features = [28, 29, 34, ...subject.features].filter(() => random(2));
+  const kind = subject.modern || random(4) ? "modern" : "legacy";
   const driver = new FakeDriver(host, {
     slot: SLOT,
     interface: kind,
@@ -86,22 +75,30 @@ async function round(random: Random): Promise<void> {
   });
   driver.start();
   for (let step = 0; step < 40; step++) {
-    const queue = driver.queue(random(2));
+    const { queue: index, readable, writable } = fuzzed.request(random);
+    const queue = driver.queue(index);
     const { descriptors, driver: available } = queue.ring.areas;
-    const header = Uint8Array.from({ length: 16 }, (_, i) => (i === 0 ? random(14) : 0));
-    if (step < 20) queue.add([header, new Uint8Array(512 * random(3))], [512 * random(3), 1]);
-    spoil(host, random, descriptors, 512);
-    spoil(host, random, available, 64);
+    if (step < 20 || random(4)) addTo(queue, readable, writable);
+    if (random(2)) spoil(host, random, descriptors, 512);
+    if (random(2)) spoil(host, random, available, 64);
     queue.kick();
+    fuzzed.disturb(random);
     if (random(4) === 0) touchRegisters(host, driver.pci, random);
-    if (random(8) === 0) await Promise.resolve();
+    if (random(8) === 0) await new Promise((done) => setImmediate(done));
     const valid = (driver.status & ~0xff) === 0 || driver.status === 0xffffffff;
     expect(valid).toBe(true);
+    fuzzed.check();
   }
-  const state = JSON.parse(JSON.stringify(device.save()));
-  make().device.restore(state);
-  device.reset();
-  expect(device.core.status).toBe(0);
+  await endOf(fuzzed, subject);
+}
+
+/** A ring that has no slot left is none of the device's business. */
+function addTo(queue: FakeQueue, readable: readonly Uint8Array[], writable: readonly number[]) {
+  try {
+    queue.add(readable, writable);
+  } catch (error) {
+    if (!(error instanceof Error && error.message.includes("full"))) throw error;
+  }
 }
 
 it("no ring and no register access breaks the transport", {

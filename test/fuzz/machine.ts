@@ -14,6 +14,7 @@ import { HostSockets } from "../../vmm/host-sockets.js";
 import type { Assembled } from "../../vmm/machine.js";
 import { Networks } from "../../vmm/networks.js";
 import { placeDevices } from "../../vmm/slots.js";
+import { HostilePeer } from "./peer.js";
 import { load } from "./player.js";
 import { Random } from "./random.js";
 import { ARENA, fillArena, traffic, type Window } from "./traffic.js";
@@ -45,7 +46,14 @@ const define = (folder: string): VmDefinition =>
       { slot: "4:0", type: "virtio-blk", path: join(folder, "d.img"), queues: 2 },
       { slot: "5:0", type: "virtio-rnd" },
       { slot: "6:0", type: "virtio-console" },
-      { slot: "7:0", type: "virtio-net", backend: { kind: "none" } },
+      {
+        slot: "7:0",
+        type: "virtio-net",
+        backend: { kind: "stream", socket: join(folder, "stream") },
+      },
+      // On one network: what the one sends, the other gets.
+      { slot: "11:0", type: "virtio-net", backend: { kind: "switch", network: "fuzz" } },
+      { slot: "12:0", type: "virtio-net", backend: { kind: "switch", network: "fuzz" } },
       { slot: "8:0", type: "uart" },
       { slot: "9:0", type: "dummy" },
       { slot: "10:0", type: "virtio-sock", cid: 3, socket: join(folder, "socket") },
@@ -63,13 +71,15 @@ export interface Tally {
 export class FuzzedMachine {
   readonly tally: Tally = { rounds: 0, accesses: 0, halted: 0 };
   readonly #folder: string;
+  readonly #peer: HostilePeer;
   readonly #machine: Machine;
   readonly #assembled: Assembled;
   #began = false;
   #ended: () => void = () => {};
 
-  private constructor(folder: string, machine: Machine, assembled: Assembled) {
+  private constructor(folder: string, peer: HostilePeer, machine: Machine, assembled: Assembled) {
     this.#folder = folder;
+    this.#peer = peer;
     this.#machine = machine;
     this.#assembled = assembled;
     machine.onEvent(() => this.#ended());
@@ -81,6 +91,8 @@ export class FuzzedMachine {
       writeFileSync(join(folder, name), "");
       truncateSync(join(folder, name), 2 ** 20);
     }
+    process.env.XHYVED_NETWORKS = join(folder, "networks");
+    const peer = await HostilePeer.listen(join(folder, "stream"));
     const definition = define(folder);
     const placed = placeDevices(definition.devices);
     const lockFile = (): boolean => true;
@@ -95,7 +107,7 @@ export class FuzzedMachine {
     };
     const opened = { serial, disks, lockFile, sockets, networks };
     const assembled = assemble({ definition, placed, machine, requests, ...opened });
-    return new FuzzedMachine(folder, machine, assembled);
+    return new FuzzedMachine(folder, peer, machine, assembled);
   }
 
   /** Throws where the machine does not hold. */
@@ -106,6 +118,7 @@ export class FuzzedMachine {
     if (arena === undefined) throw new Error("the arena is not in memory");
     fillArena(random, arena);
     memory.written(ARENA.base, ARENA.length);
+    this.#peer.say(random);
     const accesses = traffic(random, this.#windows());
     load(this.#machine, accesses);
     this.tally.rounds++;
@@ -123,6 +136,7 @@ export class FuzzedMachine {
   async end(): Promise<void> {
     this.#assembled.devices.dispose();
     await this.#machine.destroy();
+    this.#peer.close();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
