@@ -105,7 +105,7 @@ const SPECS = {
   // Networks.
   NETWORK_UNUSABLE: { http: 422, text: "%s: the network %s cannot be used: %s" },
   NETWORK_IN_USE: { http: 409, text: "the network interface %s is in use by another program" },
-  NETWORK_MAC_TAKEN: { http: 409, text: "the MAC address %s is taken by %s" },
+  NETWORK_MAC_TAKEN: { http: 409, text: "the MAC address %s of %s is taken by %s" },
   NETWORK_NOT_FOUND: { http: 404, text: "there is no network card in slot %s" },
   CAPTURE_FAILED: { http: 422, text: "the capture cannot be written to %s: %s" },
   SOCKET_FAILED: { http: 422, text: "%s: the socket %s cannot be used: %s" },

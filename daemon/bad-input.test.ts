@@ -15,6 +15,7 @@ import Database from "better-sqlite3";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import type { VmView } from "../api-schema/index.js";
+import { derivedMac } from "../api-schema/mac-addresses.js";
 import {
   eventually,
   problemOf,
@@ -37,10 +38,18 @@ beforeAll(async () => {
   daemon = await TestDaemon.start();
   await daemon.run("runs", "hello");
   await daemon.create("off", "hello");
+  await daemon.create("wired", "hello", { uuid: WIRED, devices: [card("2:0"), card("3:0", MAC)] });
   before = await everything();
 });
 afterAll(() => daemon.end());
 afterEach(async () => expect(await everything()).toBe(before));
+
+const WIRED = "11111111-2222-4333-8444-555555555555";
+const MAC = "02:00:5e:00:53:01";
+const card = (slot: string, mac?: string): object => ({
+  ...{ slot, type: "virtio-net", backend: { kind: "none" } },
+  ...(mac && { mac }),
+});
 
 /** A definition that is good but for the change. */
 const definition = (change: object): object => ({
@@ -88,6 +97,47 @@ describe("a definition", () => {
     const problem = await daemon.refusal("PATCH", "/vms/off", change);
     expect(problem.status).toBe(status);
     expect(problem.detail).toContain(place);
+  });
+});
+
+describe("a network card's address", () => {
+  const derived = derivedMac(WIRED, "2:0");
+
+  it.each([
+    [[card("2:0", "03:00:5e:00:53:01")], 400, "body.devices.0.mac", "unicast"],
+    [[card("2:0", "02:00:5e:00:53")], 400, "body.devices.0.mac", "six bytes"],
+    [
+      [card("2:0"), card("4:0", MAC.toUpperCase())],
+      409,
+      "devices[1]",
+      "VM wired (its card in slot 3:0)",
+    ],
+    [[card("2:0", derived)], 409, derived, "VM wired (its card in slot 2:0)"],
+    [[card("2:0", "02:0:0:0:0:1")], 400, "body.devices.0.mac", ""],
+    [
+      [card("2:0", "02:00:5e:00:53:02"), card("3:0", "02:00:5e:00:53:02")],
+      409,
+      "devices[1]",
+      "slot 2:0",
+    ],
+  ])("is one card's alone, and unicast: %j", async (devices, status, place, right) => {
+    for (const [method, path] of [
+      ["POST", "/vms"],
+      ["PATCH", "/vms/off"],
+    ] as const) {
+      const body = method === "POST" ? definition({ devices }) : { devices };
+      const problem = await daemon.refusal(method, path, body);
+      expect(problem.status).toBe(status);
+      expect(problem.detail).toContain(place);
+      expect(problem.detail).toContain(right);
+    }
+  });
+
+  it("is looked at by a dry run, which names the field", async () => {
+    const devices = [card("2:0", MAC), { slot: "31:0", type: "lpc" }];
+    const body = definition({ devices });
+    const { errors } = await daemon.refusal("POST", "/vms?dryRun=true", body);
+    expect(errors).toMatchObject([{ pointer: "#/devices/0/mac", code: "NETWORK_MAC_TAKEN" }]);
   });
 });
 

@@ -5,9 +5,10 @@ import { createHash } from "node:crypto";
 import { closeSync, constants, openSync } from "node:fs";
 import type { PciDevice, VmDefinition } from "../api-schema/definition.js";
 import { reasonOf, VmError } from "../api-schema/errors.js";
+import { cardAddresses, macTakenWithin, slotKey } from "../api-schema/mac-addresses.js";
 import type { CaptureRequest, NetworkBackend, NetworkView } from "../api-schema/network.js";
 import { type NetBackend, NoNetwork, PluggedNetwork } from "../devices/net/backend.js";
-import { macOf, parseMac, printMac } from "../devices/net/mac.js";
+import { parseMac, printMac } from "../devices/net/mac.js";
 import { ReconnectingNetwork } from "../devices/net/reconnecting.js";
 import type { NetCard } from "../devices/virtio-net/model.js";
 import type { HostNet } from "../native/types.js";
@@ -27,6 +28,7 @@ export interface OpenNetwork {
 }
 
 interface Opening {
+  readonly name: string;
   readonly net: HostNet;
   readonly mac: Uint8Array;
   readonly macGiven: boolean;
@@ -49,13 +51,6 @@ function backendOf({ slot, network, backend }: NetDevice): NetworkBackend {
 
 const isCard = (device: PciDevice): device is NetDevice => device.type === "virtio-net";
 
-/** One text for a slot, however it was written: cards keep their addresses. */
-function slotKey(slot: string): string {
-  const numbers = slot.split(":").map(Number);
-  const [bus, number, fn] = numbers.length === 3 ? numbers : [0, numbers[0], numbers[1] ?? 0];
-  return `${bus}:${number}:${fn}`;
-}
-
 /** For cards after the first, which has the VM's own as the original's: RFC 9562, version 8. */
 function uuidOf(uuid: string, slot: string): string {
   const hash = createHash("sha256")
@@ -68,18 +63,10 @@ function uuidOf(uuid: string, slot: string): string {
 }
 
 /** The addresses of a definition's cards by slot; throws VmError NETWORK_MAC_TAKEN. */
-export function macsOf({
-  uuid,
-  devices,
-}: Pick<VmDefinition, "uuid" | "devices">): ReadonlyMap<string, string> {
-  const found = new Map<string, string>();
-  for (const { slot, mac } of devices.filter(isCard)) {
-    const text = mac?.toLowerCase() ?? printMac(macOf(uuid, slotKey(slot)));
-    const other = [...found].find(([, taken]) => taken === text);
-    if (other !== undefined) throw new VmError("NETWORK_MAC_TAKEN", [text, `slot ${other[0]}`]);
-    found.set(slot, text);
-  }
-  return found;
+export function macsOf(definition: Pick<VmDefinition, "uuid" | "devices">) {
+  const wrong = macTakenWithin(definition);
+  if (wrong !== undefined) throw wrong;
+  return new Map(cardAddresses(definition).map(({ slot, mac }) => [slot, mac]));
 }
 
 export class Networks {
@@ -101,7 +88,8 @@ export class Networks {
         const name = `virtio-net ${device.slot}`;
         all.#open.set(
           device.slot,
-          await openNetwork(name, backendOf(device), {
+          await openNetwork(backendOf(device), {
+            name,
             net,
             mac,
             macGiven: device.mac !== undefined,
@@ -202,16 +190,12 @@ function newFile(path: string): number {
   }
 }
 
-async function openNetwork(
-  name: string,
-  backend: NetworkBackend,
-  opening: Opening,
-): Promise<OpenNetwork> {
+async function openNetwork(backend: NetworkBackend, opening: Opening): Promise<OpenNetwork> {
   try {
     return await openers[backend.kind](backend as never, opening);
   } catch (error) {
     if (error instanceof VmError) throw error;
-    const details = [name, backend.kind, reasonOf(error)];
+    const details = [opening.name, backend.kind, reasonOf(error)];
     throw new VmError("NETWORK_UNUSABLE", details, { cause: error });
   }
 }
@@ -245,8 +229,8 @@ const openers: Openers = {
   async user({ forwards = [] }, { net, mac, log }) {
     return { backend: await openUser({ net, forwards, log }), mac };
   },
-  switch({ network }, { net, mac }) {
-    const port = join(net, network, mac);
+  switch({ network }, { name, net, mac }) {
+    const port = join(net, name, network, mac);
     return { backend: new PluggedNetwork({ kind: "switch", detail: network, port }), mac };
   },
   none: (_, { mac }) => ({ backend: new NoNetwork(), mac }),
@@ -263,12 +247,12 @@ function tap(net: HostNet, name: string, bridge: string | undefined) {
   }
 }
 
-function join(net: HostNet, network: string, mac: Uint8Array) {
+function join(net: HostNet, name: string, network: string, mac: Uint8Array) {
   try {
     return net.switch(switchFolder(network), mac);
   } catch (error) {
     if (codeOf(error) !== "EADDRINUSE") throw error;
-    const taken = [printMac(mac), `a VM on the network ${network}`];
+    const taken = [printMac(mac), name, `a VM on the network ${network}`];
     throw new VmError("NETWORK_MAC_TAKEN", taken, { cause: error });
   }
 }

@@ -51,6 +51,7 @@ it("clones with copies of disks, and lists what it did", async () => {
   await daemon.create("golden", "hello", {
     devices: [
       { slot: "3:0", type: "virtio-blk", path: disk },
+      { slot: "4:0", type: "virtio-net", backend: { kind: "none" }, mac: "02:00:5e:00:53:01" },
       { slot: "31:0", type: "lpc" },
     ],
   });
@@ -59,6 +60,8 @@ it("clones with copies of disks, and lists what it did", async () => {
   expect(cloned).toMatchObject({ status: 0, err: "" });
   expect(cloned.out).toMatch(/^web is defined \([0-9a-f-]{36}\)\n$/);
   expect(readFileSync(copy).equals(readFileSync(disk))).toBe(true);
+  const [, network] = (await daemon.vm("web")).definition.devices;
+  expect(network).toEqual({ slot: "4:0", type: "virtio-net", backend: { kind: "none" } });
   expect((await ctl("operations")).out).toMatch(/vm\.clone +succeeded +100 %/);
   const [operation] = JSON.parse((await ctl("operations", "--json")).out) as LongOperation[];
   const late = await ctl("cancel", operation?.id ?? "");

@@ -83,12 +83,19 @@ function cloneOf(original: VmDefinition, body: CloneBody, uuid: string): CreateV
   const own = { name: body.name, uuid, template: false, protected: false };
   const devices = original.devices.map((device) => {
     const path = body.disks[device.slot];
+    if (device.type === "virtio-net") return withOwnAddress(device);
     return path !== undefined && "path" in device ? onFile(device, path) : device;
   });
   const merged: Record<string, unknown> = { ...original, ...own, devices, ...body.changes, ...own };
   for (const [field, value] of Object.entries(body.changes ?? {}))
     if (value === null) delete merged[field];
   return parse(VmDefinition, merged, "body.changes");
+}
+
+/** An address that was given is the original's; the clone's comes of its own UUID. */
+function withOwnAddress(device: PciDevice): object {
+  const { mac: _, ...rest } = device as PciDevice & { mac?: string };
+  return rest;
 }
 
 /** The copy is a file: the name of a stored image would lead back to the original's disk. */

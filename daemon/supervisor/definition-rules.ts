@@ -1,7 +1,13 @@
 // What a schema cannot say about a definition. Whether images are any good is found out at start, or
 // by a dry run, by the VM process, which reads them.
 import { Value } from "@sinclair/typebox/value";
-import { type FieldProblem, type VmDefinition, VmUuid } from "../../api-schema/index.js";
+import {
+  type FieldProblem,
+  type VmDefinition,
+  type VmError,
+  VmUuid,
+} from "../../api-schema/index.js";
+import { cardAddresses, macTakenBy, macTakenWithin } from "../../api-schema/mac-addresses.js";
 
 /** All that is wrong, but for its paths: see paths.ts. */
 export const definitionProblems = ({ name, devices }: VmDefinition): FieldProblem[] => [
@@ -16,3 +22,26 @@ export const definitionProblems = ({ name, devices }: VmDefinition): FieldProble
 ];
 
 const PLUGGED_TWICE = "must be left out: `network` says what the card is plugged into";
+
+const addressesOf = (definition: VmDefinition): string =>
+  cardAddresses(definition)
+    .map(({ slot, mac }) => `${slot} ${mac}`)
+    .join();
+
+/**
+ * NETWORK_MAC_TAKEN of cards that have another card's address, of this VM or another one, on or off:
+ * they could be on one network at any time. A change that leaves the addresses as they were is no
+ * reason to look (`before`: a registry of an earlier release may hold such).
+ */
+export function takenAddresses(
+  definition: VmDefinition,
+  others: readonly VmDefinition[],
+  before?: VmDefinition,
+): VmError[] {
+  if (before !== undefined && addressesOf(before) === addressesOf(definition)) return [];
+  const within = macTakenWithin(definition);
+  return [
+    ...(within ? [within] : []),
+    ...others.flatMap((one) => macTakenBy(definition, one) ?? []),
+  ];
+}

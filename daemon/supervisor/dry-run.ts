@@ -80,8 +80,14 @@ function faultsOf(definition: VmDefinition): Promise<VmError[]> {
 const faultOf = ({ code, details }: { code: string; details: (string | number)[] }): VmError =>
   isErrorCode(code) ? new VmError(code, details) : new VmError("INTERNAL", [code]);
 
+/** `devices[1]` of an error is `/devices/1` of the body. */
+const DEVICE = /^devices\[(\d+)\]$/;
+
 /** Errors of files name them first: the field is the one that has that path. */
 function placed({ code, details, message }: VmError, definition: VmDefinition): FieldProblem {
+  const [, index] = DEVICE.exec(String(details[1])) ?? [];
+  if (code === "NETWORK_MAC_TAKEN" && index !== undefined)
+    return { in: "body", pointer: `#/devices/${index}/mac`, detail: message, code };
   const found = hostPathsIn(VmDefinition, definition).find(({ path }) => path === details[0]);
   const pointer = code.startsWith("VM_") ? "/name" : (found?.pointer ?? "");
   return { in: "body", pointer: `#${pointer}`, detail: message, code };

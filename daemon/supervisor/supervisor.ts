@@ -29,7 +29,7 @@ import type { Database } from "../registry/database.js";
 import { Registry, type VmRow } from "../registry/registry.js";
 import { isOff } from "./admission.js";
 import { startsAtBoot, wavesOf } from "./autostart.js";
-import { definitionProblems } from "./definition-rules.js";
+import { definitionProblems, takenAddresses } from "./definition-rules.js";
 import { dryRun } from "./dry-run.js";
 import { storedDefinition } from "./launch-definition.js";
 import { runtimeFolders, type Survivor, survivorIn } from "./recovery.js";
@@ -316,12 +316,15 @@ export class Supervisor {
     if (first !== undefined) throw first;
   }
 
-  #taken({ name, uuid }: VmDefinition, except?: VmDriver): VmError[] {
-    return [...this.#drivers.values()].flatMap((driver) => {
-      if (driver === except) return [];
+  #taken(definition: VmDefinition, except?: VmDriver): VmError[] {
+    const { name, uuid } = definition;
+    const others = [...this.#drivers.values()].filter((driver) => driver !== except);
+    const named = others.flatMap((driver) => {
       if (driver.name === name) return [new VmError("VM_EXISTS", [name])];
       return driver.uuid === uuid ? [new VmError("VM_UUID_EXISTS", [uuid])] : [];
     });
+    const definitions = others.map(({ row }) => row.definition);
+    return [...named, ...takenAddresses(definition, definitions, except?.row.definition)];
   }
 
   // When a daemon starts.
