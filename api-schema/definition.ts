@@ -3,6 +3,7 @@
 // a client wrote into a whole VmDefinition.
 import { type Static, Type } from "@sinclair/typebox";
 import { AhciCdDevice, AhciDevice, AhciHdDevice } from "./ahci.js";
+import { CloudInit } from "./cloud-init.js";
 import { diskSource, HostPath, keptImage } from "./disk.js";
 import { hostSockets, networkCard } from "./network.js";
 import { closed, Labels, literals, PciSlot } from "./shape.js";
@@ -183,6 +184,8 @@ export const VmDefinition = closed(
     boot: Boot,
     devices: Type.Array(PciDevice, { maxItems: MAX_DEVICES, default: defaultDevices }),
     serial: Serial,
+    /** A disc for the guest's cloud-init, in a CD drive besides `devices`. */
+    cloudInit: Type.Optional(CloudInit),
     /** The LPC device that ends the VM with a status of the guest's choice (port 0xF4). */
     debugexit: Type.Boolean({ default: false }),
     /** The LPC device with latches, interrupt lines and exit-only memory for conformance guests. */

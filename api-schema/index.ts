@@ -1,4 +1,5 @@
 export * from "./actions.js";
+export * from "./cloud-init.js";
 export * from "./daemon-api.js";
 export * from "./definition.js";
 export { BackingImage, type DiskSource } from "./disk.js";

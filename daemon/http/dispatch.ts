@@ -24,6 +24,7 @@ import { type CallContext, type Handlers, isRemote, type Precondition, Reply } f
 import { refuseDeep } from "./depth.js";
 import { fromText } from "./from-text.js";
 import type { Answer, Answers, Attempt } from "./idempotency.js";
+import { shownTo } from "./secrets.js";
 
 /** As it came: nothing of it is believed. */
 export interface Given {
@@ -56,8 +57,10 @@ export function makeDispatcher(handlers: Handlers, { answers, paths }: DispatchT
       const remote = isRemote(context.principal);
       if (spec.body !== undefined && !WITH_WHAT_WAS.has(spec.body))
         paths.check(spec.body, valid.body, { remote });
-      const work = (attempt?: Attempt): unknown =>
-        handlerOf(id)(Object.assign(Object.create(context), valid, attempt && { attempt }));
+      const work = async (attempt?: Attempt): Promise<unknown> => {
+        const asked = Object.assign(Object.create(context), valid, attempt && { attempt });
+        return shownTo(context.principal.scope, await handlerOf(id)(asked));
+      };
       const { idempotencyKey: key, ifMatch: _, ...sent } = given;
       if (key === undefined || !takesKey(spec)) return work();
       const request = { principal: context.principal, key, operation: id, given: sent };

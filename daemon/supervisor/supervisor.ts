@@ -3,12 +3,14 @@
 import { randomUUID } from "node:crypto";
 import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import type { Logger } from "pino";
 import { hostPathsIn } from "../../api-schema/host-paths.js";
 import {
   assignSlots,
   type ChangeVm,
+  CloudInit,
   type CreateVm,
   InvalidRequest,
   type PciDevice,
@@ -66,26 +68,39 @@ const ADOPT_AT_ONCE = 8;
 /** What a client left to the daemon: the UUID and the slots, which then stay. */
 function wholeDefinition({ power: _, ...wanted }: CreateVm, kept: Kept): VmDefinition {
   const uuid = (wanted.uuid ?? randomUUID()).toLowerCase();
-  return parse(VmDefinition, { ...wanted, uuid, ...placed(wanted.devices, kept) }, "body");
+  return parse(VmDefinition, { ...wanted, uuid, ...placed(wanted, kept) }, "body");
 }
 
 /** With slots, and the paths of images; throws where there is no image or network of a name. */
-const placed = (devices: readonly PciDeviceWish[], { images, networks }: Kept) => ({
-  devices: assignSlots(devices).map((device) => {
+function placed({ devices, cloudInit }: Placeable, { images, networks }: Kept) {
+  const drive = cloudInit && { type: "ahci-cd", ...(cloudInit.slot && { slot: cloudInit.slot }) };
+  const slots = assignSlots<{ readonly type: string; readonly slot?: string }>(
+    drive === undefined ? devices : [...devices, drive],
+  ).map(({ slot }) => slot);
+  const whole = devices.map((device, index) => {
+    const inSlot = { ...device, slot: slots[index] ?? "" };
     if ("network" in device && device.network !== undefined) networks.find(device.network);
-    if (!("image" in device) || device.image === undefined) return device;
+    if (!("image" in device) || device.image === undefined) return inSlot;
     const { path, format } = images.find(device.image);
-    return { ...device, path, format };
-  }),
+    return { ...inSlot, path, format };
+  });
+  const slot = slots[devices.length];
+  return { devices: whole, ...(cloudInit && slot && { cloudInit: { ...cloudInit, slot } }) };
+}
+
+interface Placeable {
+  readonly devices: readonly PciDeviceWish[];
+  readonly cloudInit?: CloudInit;
+}
+
+const PlaceableWish = Type.Object({
+  devices: Type.Array(PciDeviceWish),
+  cloudInit: Type.Optional(CloudInit),
 });
 
-/** Devices that are none are for the schema to refuse. */
-function withPlaces(wanted: unknown, kept: Kept): unknown {
-  const devices = (wanted as { devices?: unknown } | null)?.devices;
-  if (!Array.isArray(devices) || !devices.every((one) => Value.Check(PciDeviceWish, one)))
-    return wanted;
-  return { ...(wanted as object), ...placed(devices, kept) };
-}
+/** What is none of these is for the schema to refuse. */
+const withPlaces = (wanted: unknown, kept: Kept): unknown =>
+  Value.Check(PlaceableWish, wanted) ? { ...wanted, ...placed(wanted, kept) } : wanted;
 
 export class Supervisor {
   readonly #tools: SupervisorTools;

@@ -150,7 +150,9 @@ export class VmDriver {
   /** What lies in its CD drives. */
   async drives(): Promise<Drive[]> {
     if (isOff(this.state)) return drivesOf(this.#record.definition.devices);
-    return (await this.connection("show its media").call("media", {})).drives;
+    const { drives } = await this.connection("show its media").call("media", {});
+    const seed = this.#record.definition.cloudInit?.slot; // the daemon's own, not a client's
+    return drives.filter(({ device }) => device !== seed);
   }
 
   /** In the VM's process where there is one, and in the definition. */

@@ -19,8 +19,12 @@ import {
   VmError,
 } from "../../api-schema/index.js";
 import { host } from "../../native/host.js";
+import { seedOf } from "../cloud-init/seed.js";
 import { PathRules } from "../paths.js";
+import { withSeed } from "./launch-definition.js";
 
+/** Beside the console's history: it is what the guest was told last. */
+const SEED = "cloud-init.iso";
 const CONSOLE_LIMIT = 16 * 2 ** 20;
 
 export class VmFolders {
@@ -74,9 +78,10 @@ export class VmFolders {
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     mkdirSync(this.keptOf(definition.uuid), { recursive: true, mode: 0o700 });
+    const seed = this.#makeSeed(definition);
     const launch: LaunchFile = {
       nonce,
-      definition,
+      definition: seed === undefined ? definition : withSeed(definition, seed),
       start: false,
       onReset: "restart",
       console: { file: this.console(definition.uuid), limit: CONSOLE_LIMIT },
@@ -84,6 +89,15 @@ export class VmFolders {
     };
     writeFileSync(join(folder, runtimeFiles.launch), JSON.stringify(launch), { mode: 0o600 });
     return folder;
+  }
+
+  /** Where the disc for its cloud-init lies; undefined: it has none. */
+  #makeSeed({ name, uuid, cloudInit }: VmDefinition): string | undefined {
+    const path = join(this.keptOf(uuid), SEED);
+    rmSync(path, { force: true });
+    if (cloudInit === undefined) return undefined;
+    writeFileSync(path, seedOf({ name, uuid, cloudInit }), { mode: 0o600, flag: "wx" });
+    return path;
   }
 
   remove(uuid: string): void {
