@@ -53,9 +53,9 @@ export const diskSource = {
   sync: Type.Optional(Type.Boolean()),
   /** Past the host's page cache; raw images alone. */
   direct: Type.Optional(Type.Boolean()),
-  /** 512 where absent. */
+  /** Where absent, a block device's own, else 512. */
   logicalSector: Type.Optional(SectorSize),
-  /** The logical one where absent. */
+  /** Where absent, a block device's own, else the logical one. */
   physicalSector: Type.Optional(SectorSize),
   /** Where absent, of the path: the same in every run. */
   serial: Type.Optional(Type.String({ pattern: "^[\\x20-\\x7e]{0,20}$" })),

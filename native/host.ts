@@ -2,6 +2,14 @@
 // peers, opening beneath a folder, passing descriptors, the service manager. No VM code is behind it.
 import { loadAddon } from "./addon.js";
 
+/** In bytes. */
+export interface BlockDevice {
+  readonly size: number;
+  /** What its sectors look like, and what it writes in one piece. */
+  readonly logical: number;
+  readonly physical: number;
+}
+
 export interface PeerCredentials {
   readonly uid: number;
   readonly gid: number;
@@ -33,6 +41,8 @@ export interface HostFacilities {
    * of; more than 65536: it cannot be read so.
    */
   directAlignment(fd: number): number;
+  /** Of an open block device. Throws a system error. */
+  blockDevice(fd: number): BlockDevice;
   /** Who is on the other end of a connected Unix socket. */
   peerCredentials(fd: number): PeerCredentials;
   /** Names a process for good together with its pid; undefined where there is none, or a zombie. */

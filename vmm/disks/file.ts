@@ -6,15 +6,14 @@ import {
   fsyncSync,
   ftruncateSync,
   openSync,
-  readFileSync,
   readSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { reasonOf, VmError } from "../../api-schema/errors.js";
 import type { ImageBytes } from "../../devices/block/qcow2/scan.js";
+import { type BlockDevice, host } from "../../native/host.js";
 import { type LockFile, unusable } from "./types.js";
-
-const SECTOR = 512;
 
 export interface ImageFile {
   readonly path: string;
@@ -24,7 +23,8 @@ export interface ImageFile {
   readonly size: number;
   readonly readOnly: boolean;
   readonly sync: boolean;
-  readonly isDevice: boolean;
+  /** What a block device says of itself; a file has nothing to say. */
+  readonly device: BlockDevice | undefined;
 }
 
 export interface ImageFlags {
@@ -37,39 +37,62 @@ export interface ImageFlags {
  * IMAGE_UNUSABLE or IMAGE_LOCKED.
  */
 export function openImageFile(path: string, flags: ImageFlags, lock: LockFile): ImageFile {
-  const { fd, readOnly } = open(path, flags);
+  const { fd, readOnly } = open(path, flags, lock);
   try {
-    const size = sizeOf(path, fd);
+    const device = deviceOf(path, fd);
     if (!lock(fd, readOnly)) throw new VmError("IMAGE_LOCKED", [path]);
     const { sync = false } = flags;
-    return { path, fd, size, readOnly, sync, isDevice: fstatSync(fd).isBlockDevice() };
+    return { path, fd, size: device?.size ?? fstatSync(fd).size, readOnly, sync, device };
   } catch (error) {
     closeSync(fd);
     throw error instanceof VmError ? error : unusable(path, reasonOf(error), error);
   }
 }
 
-function open(path: string, { readOnly = false, sync = false }: ImageFlags) {
+const isDevice = (path: string): boolean =>
+  statSync(path, { throwIfNoEntry: false })?.isBlockDevice() ?? false;
+
+function open(
+  path: string,
+  { readOnly = false, sync = false }: ImageFlags,
+  lock: LockFile,
+): { fd: number; readOnly: boolean } {
   const synchronous = sync ? constants.O_SYNC : 0;
+  const flags = synchronous | constants.O_NONBLOCK;
   try {
-    const flags = readOnly ? constants.O_RDONLY : constants.O_RDWR;
-    return { fd: openSync(path, flags | synchronous | constants.O_NONBLOCK), readOnly };
+    if (readOnly) return { fd: openSync(path, flags | constants.O_RDONLY), readOnly };
+    // open(2): a block device that is mounted, or part of another one, is not to be had so.
+    const alone = isDevice(path) ? constants.O_EXCL : 0;
+    return { fd: openSync(path, flags | alone | constants.O_RDWR), readOnly };
   } catch (error) {
-    const refused = ["EACCES", "EPERM", "EROFS"].includes((error as { code?: string }).code ?? "");
+    const { code = "" } = error as { code?: string };
+    if (code === "EBUSY") throw busy(path, error, lock);
+    const refused = ["EACCES", "EPERM", "EROFS"].includes(code);
     if (readOnly || !refused) throw unusable(path, reasonOf(error), error);
   }
-  return open(path, { readOnly: true, sync });
+  return open(path, { readOnly: true, sync }, lock);
 }
 
-function sizeOf(path: string, fd: number): number {
+/** Whose it is: another VM's, or the host's own. */
+function busy(path: string, error: unknown, lock: LockFile): VmError {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if (!lock(fd, true)) return new VmError("IMAGE_LOCKED", [path]);
+    return unusable(
+      path,
+      "the host itself uses it: it is mounted, or part of another device",
+      error,
+    );
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function deviceOf(path: string, fd: number): BlockDevice | undefined {
   const stats = fstatSync(fd);
-  if (stats.isFile()) return stats.size;
-  if (!stats.isBlockDevice()) throw unusable(path, "it is neither a file nor a block device");
-  const [major, minor] = [
-    (stats.rdev >> 8) & 0xfff,
-    (stats.rdev & 0xff) | ((stats.rdev >> 12) & ~0xff),
-  ];
-  return Number(readFileSync(`/sys/dev/block/${major}:${minor}/size`, "utf8")) * SECTOR;
+  if (stats.isBlockDevice()) return host().blockDevice(fd);
+  if (!stats.isFile()) throw unusable(path, "it is neither a file nor a block device");
+  return undefined;
 }
 
 /** The same open image once more, for somebody else to close; the lock stays with the first. */

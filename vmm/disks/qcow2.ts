@@ -21,7 +21,7 @@ export function openQcow2(source: DiskSource, lock: LockFile): OpenDisk {
 function openLayer(layer: DiskSource, backing: readonly BackingImage[], lock: LockFile): OpenDisk {
   const file = openImageFile(layer.path, layer, lock);
   try {
-    if (file.isDevice) throw unusable(layer.path, "a qcow2 image is a file, not a block device");
+    if (file.device) throw unusable(layer.path, "a qcow2 image is a file, not a block device");
     const image = parse(file);
     checkBacking(layer.path, image, backing);
     const geometry = geometryOf(layer, image.header.size, file.readOnly);

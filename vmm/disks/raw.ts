@@ -13,9 +13,9 @@ const QCOW_MAGIC = "QFI\xfb";
 export function openRaw(source: DiskSource, lock: LockFile): OpenDisk {
   const { path, format, direct = false } = source;
   const file = openImageFile(path, source, lock);
-  const { fd, size, readOnly } = file;
+  const { fd, size, readOnly, device } = file;
   try {
-    const geometry = geometryOf(source, size, readOnly);
+    const geometry = geometryOf(source, size, readOnly, device);
     const looksLike = readAt(fd, 0, QCOW_MAGIC.length).toString("latin1");
     if (format === undefined && looksLike === QCOW_MAGIC)
       throw unusable(path, "it is a qcow2 image; format says whether it is to be read as one");

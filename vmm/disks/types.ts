@@ -31,9 +31,22 @@ export interface OpenDisk {
 export const unusable = (path: string, why: string, cause?: unknown): VmError =>
   new VmError("IMAGE_UNUSABLE", [path, why], { cause });
 
-/** Of `size` bytes with the definition's sectors; throws VmError IMAGE_UNUSABLE. */
-export function geometryOf(source: DiskSource, size: number, readOnly: boolean): BlockGeometry {
-  const { path, logicalSector = 512, physicalSector = logicalSector } = source;
+/** A disk's own sectors, where it has some. */
+export interface Sectors {
+  readonly logical: number;
+  readonly physical: number;
+}
+const SMALLEST: Sectors = { logical: 512, physical: 512 };
+
+/** Of `size` bytes with the definition's sectors, else its own; throws VmError IMAGE_UNUSABLE. */
+export function geometryOf(
+  source: DiskSource,
+  size: number,
+  readOnly: boolean,
+  own: Sectors = SMALLEST,
+): BlockGeometry {
+  const { path, logicalSector = own.logical } = source;
+  const physicalSector = source.physicalSector ?? Math.max(logicalSector, own.physical);
   const fault = geometryFault({ size, logicalSector, physicalSector });
   if (fault !== undefined) throw unusable(path, fault);
   return { size, logicalSector, physicalSector, readOnly };

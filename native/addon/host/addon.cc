@@ -65,6 +65,20 @@ Value direct_alignment(const Info& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(host::direct_alignment(fd)));
 }
 
+// (fd): { size, logical, physical }
+Value block_device(const Info& info) {
+  Arguments args{info};
+  const int fd = descriptor(args, 0, "fd");
+  if (!args.ok()) return info.Env().Undefined();
+  host::BlockDevice found;
+  if (const int error = host::block_device(fd, found)) return fail(info, error, "ioctl");
+  const Napi::Object out = Napi::Object::New(info.Env());
+  out.Set("size", static_cast<double>(found.size));
+  out.Set("logical", static_cast<double>(found.logical));
+  out.Set("physical", static_cast<double>(found.physical));
+  return out;
+}
+
 Value peer_credentials(const Info& info) {
   Arguments args{info};
   const int fd = descriptor(args, 0, "fd");
@@ -201,6 +215,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, Napi::Function function) { exports.Set(name, function); };
   add("lockFile", Napi::Function::New<lock_file>(env));
   add("directAlignment", Napi::Function::New<direct_alignment>(env));
+  add("blockDevice", Napi::Function::New<block_device>(env));
   add("unlockFile", Napi::Function::New<unlock_file>(env));
   add("peerCredentials", Napi::Function::New<peer_credentials>(env));
   add("processStart", Napi::Function::New<process_start>(env));

@@ -20,6 +20,13 @@ int unlock_file(int fd);
 inline constexpr std::size_t kMostAlignment = 65536;
 std::size_t direct_alignment(int fd);
 
+// Of a block device, in bytes.
+struct BlockDevice {
+  std::uint64_t size = 0;
+  std::uint32_t logical = 0, physical = 0;
+};
+int block_device(int fd, BlockDevice& out);
+
 struct Peer {
   std::int64_t uid = -1, gid = -1, pid = -1;  // pid -1: the host does not say
 };

@@ -1,6 +1,8 @@
 #include <fcntl.h>
 #include <launch.h>
 #include <signal.h>
+#include <sys/disk.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/sysctl.h>
 #include <sys/un.h>
@@ -18,6 +20,16 @@ namespace hv::host {
 // fcntl(2): F_NOCACHE has no rules of alignment.
 std::size_t direct_alignment(int fd) {
   return ::fcntl(fd, F_NOCACHE, 1) == 0 ? 1 : 2 * kMostAlignment;
+}
+
+int block_device(int fd, BlockDevice& out) {
+  std::uint64_t count = 0;
+  if (::ioctl(fd, DKIOCGETBLOCKCOUNT, &count) != 0 ||
+      ::ioctl(fd, DKIOCGETBLOCKSIZE, &out.logical) != 0)
+    return errno;
+  out.size = count * out.logical;
+  if (::ioctl(fd, DKIOCGETPHYSICALBLOCKSIZE, &out.physical) != 0) out.physical = out.logical;
+  return 0;
 }
 
 int peer_credentials(int fd, Peer& peer) {

@@ -1,6 +1,8 @@
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -54,6 +56,17 @@ std::size_t direct_alignment(int fd) {
   }
   std::free(memory);
   return alignment;
+}
+
+int block_device(int fd, BlockDevice& out) {
+  int logical = 0;
+  unsigned physical = 0;
+  if (::ioctl(fd, BLKGETSIZE64, &out.size) != 0 || ::ioctl(fd, BLKSSZGET, &logical) != 0 ||
+      ::ioctl(fd, BLKPBSZGET, &physical) != 0)
+    return errno;
+  out.logical = static_cast<std::uint32_t>(logical);
+  out.physical = physical;
+  return 0;
 }
 
 int peer_credentials(int fd, Peer& peer) {

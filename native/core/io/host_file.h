@@ -12,6 +12,8 @@ namespace hv::io::host {
 int sync(int fd);
 // The range reads as zeros and takes no room; EOPNOTSUPP where the file cannot have holes.
 int punch(int fd, std::uint64_t offset, std::uint64_t length);
+// Nobody needs what the range holds; EOPNOTSUPP where the host has no use for knowing.
+int discard(int fd, std::uint64_t offset, std::uint64_t length);
 // The range reads as zeros and keeps its room; EOPNOTSUPP where that must be written out.
 int zero(int fd, std::uint64_t offset, std::uint64_t length);
 // preadv() of what is in memory already; -1 with EAGAIN where it would have to wait.

@@ -25,6 +25,8 @@ int punch(int fd, std::uint64_t offset, std::uint64_t length) {
   return errno == EINVAL || errno == ENOTSUP ? EOPNOTSUPP : errno;
 }
 
+int discard(int fd, std::uint64_t offset, std::uint64_t length) { return punch(fd, offset, length); }
+
 int zero(int, std::uint64_t, std::uint64_t) { return EOPNOTSUPP; }
 
 ssize_t read_now(int, const iovec*, int, std::uint64_t) {

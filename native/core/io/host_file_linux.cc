@@ -1,4 +1,7 @@
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -26,6 +29,18 @@ int sync(int fd) {
 
 int punch(int fd, std::uint64_t offset, std::uint64_t length) {
   return allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
+// A hole in a block device is a range of zeros, which not every one has for the asking: TRIM is another
+// call.
+int discard(int fd, std::uint64_t offset, std::uint64_t length) {
+  struct stat about{};
+  if (::fstat(fd, &about) != 0) return errno;
+  if (!S_ISBLK(about.st_mode)) return punch(fd, offset, length);
+  std::uint64_t range[2]{offset, length};
+  while (::ioctl(fd, BLKDISCARD, range) != 0)
+    if (errno != EINTR) return errno == EINVAL || errno == ENOTTY ? EOPNOTSUPP : errno;
+  return 0;
 }
 
 int zero(int fd, std::uint64_t offset, std::uint64_t length) {

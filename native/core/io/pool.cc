@@ -308,7 +308,7 @@ int Pool::perform(const Request& request, int fd, std::size_t alignment) const {
     case Op::kSync:
       return host::sync(fd);
     case Op::kDiscard: {
-      const int error = host::punch(fd, request.offset, request.length);
+      const int error = host::discard(fd, request.offset, request.length);
       return error == EOPNOTSUPP ? 0 : error;
     }
     case Op::kZero:
