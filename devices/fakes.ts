@@ -17,6 +17,10 @@ import {
   type RangeHandler,
   type RangeSpec,
   type RegisterWays,
+  type SavedComponent,
+  type SerialChip,
+  type SerialChips,
+  type SerialWiring,
   type Space,
   type Timer,
 } from "../native/types.js";
@@ -418,12 +422,76 @@ export class FakeIo implements HostIo {
   }
 }
 
+/** PC16550D data sheet, table II, and bits of LSR. */
+const UART = { data: 0, lsr: 5, scr: 7, dataReady: 1, empty: 0x60 } as const;
+
+/** Two ends of a cable and a register that remembers: the chip itself is the core's to test. */
+class FakeSerialChip implements SerialChip {
+  readonly interrupting = false;
+  readonly #attention: () => void;
+  readonly #range: FakeRange | undefined;
+  #called = false;
+  #output: number[] = [];
+  #input: number[] = [];
+  #scratch = 0;
+
+  constructor(bus: FakeBus, attention: () => void, wiring: SerialWiring | undefined) {
+    this.#attention = attention;
+    if (wiring === undefined) return;
+    const { name, port } = wiring;
+    this.#range = bus.map(
+      { name, space: "pio", base: port, length: 8 },
+      { read: (offset) => this.read(offset), write: (offset, _, byte) => this.write(offset, byte) },
+    );
+  }
+  read(offset: number): number {
+    if (offset === UART.data) return this.#input.shift() ?? 0;
+    if (offset === UART.lsr) return UART.empty | (this.#input.length > 0 ? UART.dataReady : 0);
+    return offset === UART.scr ? this.#scratch : 0;
+  }
+  write(offset: number, value: number): void {
+    if (offset === UART.scr) this.#scratch = value;
+    if (offset !== UART.data) return;
+    this.#output.push(value);
+    if (!this.#called) setImmediate(this.#attention);
+    this.#called = true;
+  }
+  take(): Uint8Array {
+    const taken = Uint8Array.from(this.#output);
+    this.#output = [];
+    this.#called = taken.length > 0;
+    return taken;
+  }
+  receive(bytes: Uint8Array): boolean {
+    this.#input.push(...bytes);
+    return true;
+  }
+  receiveBreak(): void {}
+  hold(): void {}
+  reset(): void {
+    this.#scratch = 0;
+  }
+  save(): SavedComponent {
+    return { version: 1, state: this.#scratch };
+  }
+  restore(saved: unknown): string {
+    this.#scratch = Number((saved as SavedComponent).state);
+    return "";
+  }
+  unplug(): void {
+    this.#range?.remove();
+  }
+}
+
 export class FakeHost implements DeviceHost {
   readonly bus = new FakeBus();
   readonly interrupts = new FakeInterrupts();
   readonly clock = new FakeClock();
   readonly memory: FakeMemory;
   readonly io: FakeIo;
+  readonly serial: SerialChips = {
+    uart: (attention, wiring) => new FakeSerialChip(this.bus, attention, wiring),
+  };
 
   constructor(memory = 64 * 1024) {
     this.memory = new FakeMemory(memory);

@@ -13,7 +13,8 @@ export const NOTICE = {
   tripleFault: 2,
   unhandledIo: 3,
   timer: 4,
-  exited: 5,
+  uart: 5,
+  exited: 6,
 } as const;
 
 export type Notify = (event: number, number: number, generation: number, text: string) => void;
@@ -49,6 +50,19 @@ export interface NativeMachine {
   timer(): number;
   armTimer(timer: number, at: bigint): number;
   cancelTimer(timer: number): void;
+
+  uart(line: number | undefined): number;
+  mapUart(uart: number, name: string, port: number): number;
+  uartRead(uart: number, offset: number): number;
+  uartWrite(uart: number, offset: number, value: number): void;
+  uartInterrupting(uart: number): boolean;
+  uartTake(uart: number): Uint8Array;
+  uartReceive(uart: number, bytes: Uint8Array): boolean;
+  uartBreak(uart: number): void;
+  uartHold(uart: number, on: boolean): void;
+  uartReset(uart: number): void;
+  uartSave(uart: number): string;
+  uartRestore(uart: number, state: string): string;
 
   ioAdd(fd: number, alignment: number): number;
   ioTwin(file: number): number;

@@ -8,6 +8,7 @@ import { SharedBus } from "./bus/bus.js";
 import { NativeIo } from "./io.js";
 import { WindowedMemory } from "./memory.js";
 import { NativeNet } from "./net.js";
+import { NativeSerial } from "./serial.js";
 import type {
   AcceleratorInfo,
   Clock,
@@ -50,7 +51,7 @@ class NativeLine implements InterruptLine {
 
 const lineId = (line: InterruptLine): number => {
   if (line instanceof NativeLine) return line.id;
-  throw new TypeError("`clears` needs an interrupt line of the same machine");
+  throw new TypeError("an interrupt line of the same machine is needed");
 };
 
 const KIND = { isa: 0, ioapic: 1, pic: 2 } as const;
@@ -110,6 +111,7 @@ export class NativeBackedMachine implements Machine {
   readonly memory: WindowedMemory;
   readonly io: NativeIo;
   readonly net: NativeNet;
+  readonly serial: NativeSerial;
   readonly #native: NativeMachine;
   readonly #listeners: ((event: MachineEvent) => void)[] = [];
   #phase: Phase = "paused";
@@ -138,6 +140,7 @@ export class NativeBackedMachine implements Machine {
     this.memory = new WindowedMemory(this.#native, options.memory);
     this.io = new NativeIo(this.#native);
     this.net = new NativeNet(this.#native);
+    this.serial = new NativeSerial(this.#native, lineId);
   }
 
   start(): void {
@@ -235,6 +238,9 @@ export class NativeBackedMachine implements Machine {
         break;
       case NOTICE.timer:
         if (this.#phase !== "destroyed") this.clock.elapsed(number, generation);
+        break;
+      case NOTICE.uart:
+        if (this.#phase !== "destroyed") this.serial.attend(number);
         break;
       case NOTICE.exited:
         this.#native.release();

@@ -283,12 +283,56 @@ export interface HostNet {
   ): { readonly port: NetPort; readonly mac: string };
 }
 
+/** Where a serial chip lies: eight ports from `port` on, answered natively, and its interrupt. */
+export interface SerialWiring {
+  /** For statistics and errors: "com1". */
+  readonly name: string;
+  readonly port: number;
+  readonly line: InterruptLine;
+}
+
+/**
+ * A 16550A of the core with the host at the other end of its cable. Its registers are met as a
+ * guest would by read() and write(), offsets 0 to 7, where it has no wiring.
+ */
+export interface SerialChip {
+  read(offset: number): number;
+  write(offset: number, value: number): void;
+  /** The level of the interrupt pin. */
+  readonly interrupting: boolean;
+  /**
+   * What the guest has sent. Nothing: the next byte calls for attention; until then it is the
+   * caller's to look again.
+   */
+  take(): Uint8Array;
+  /** What the receiver has no room for waits, up to 64 KiB. False: attention when more is welcome. */
+  receive(bytes: Uint8Array): boolean;
+  receiveBreak(): void;
+  /** While held the transmitter is not empty, so that the guest holds its output back. */
+  hold(on: boolean): void;
+  reset(): void;
+  save(): SavedComponent;
+  /** Empty, or what is wrong; nothing has changed then. */
+  restore(saved: unknown): string;
+  /** Its ports are nobody's from now on. */
+  unplug(): void;
+}
+
+export interface SerialChips {
+  /**
+   * `attention`: on the JavaScript thread, when take() has something, more input is welcome, or a
+   * chip without wiring may have changed its pin by itself.
+   */
+  uart(attention: () => void, wiring?: SerialWiring): SerialChip;
+}
+
 /** What a device is given to live on. */
 export interface DeviceHost {
   readonly bus: Bus;
   readonly interrupts: Interrupts;
   readonly clock: Clock;
   readonly memory: GuestMemory;
+  readonly serial: SerialChips;
 }
 
 /** Saved state: plain JSON with a version, one entry a component. */

@@ -285,7 +285,7 @@ describe("a saved state", () => {
     const restore = await saved("four");
     const path = join(restore, "machine.json");
     const text = readFileSync(path, "utf8");
-    writeFileSync(path, text.replace('"com1":{"version":1', '"com1":{"version":2'));
+    writeFileSync(path, text.replace('"com1":{"version":2', '"com1":{"version":3'));
     const failed = await make({ restore });
     expect(await refusal(failed.vm.start())).toContain("com1");
     expect((await failed.vm.ended).state).toBe("failed");

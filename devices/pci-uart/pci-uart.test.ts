@@ -28,16 +28,24 @@ class Terminal implements SerialBackend {
 }
 
 const SLOT = 3;
-function plug<H extends DeviceHost>(host: H, later?: (task: () => void) => void) {
+let machine: Machine | undefined;
+afterEach(async () => {
+  await machine?.destroy();
+  machine = undefined;
+});
+
+function plug<H extends DeviceHost>(host: H) {
   const terminal = new Terminal();
   const pci = new PciBus(host);
-  const uart = new PciUart(host, { name: "uart1", backend: terminal, later });
+  const uart = new PciUart(host, { name: "uart1", backend: terminal });
   pci.add({ bus: 0, slot: SLOT, fn: 0 }, uart.pciFunction);
   return { host, terminal, pci, uart };
 }
 
 function make() {
-  const made = plug(new FakeHost(), (task) => task());
+  // The fake's bus, which a test drives, with the core's chip behind it.
+  machine ??= createMachine({ cpus: 1, memory: 16 * 2 ** 20, accelerator: "soft" });
+  const made = plug(Object.assign(new FakeHost(), { serial: machine.serial }));
   const { bus, interrupts } = made.host;
   const config = (at: number, size: number): number => {
     bus.out(0xcf8, 0x80000000 + SLOT * 0x800 + (at & 0xfc), 4);
@@ -57,13 +65,14 @@ describe("a UART on PCI", () => {
   });
 
   it("is a 16550 of eight ports behind BAR 0, wherever that lies", () => {
-    const { bus, base, terminal } = make();
+    const { bus, base, terminal, uart } = make();
     expect(bus.in(base + 5)).toBe(0x60);
     bus.out(0xcf8, 0x80000000 + SLOT * 0x800 + 0x10, 4);
     bus.out(0xcfc, 0xffffffff, 4);
     expect(bus.in(0xcfc, 4)).toBe(0x0000fff9);
     bus.out(0xcfc, 0x3001, 4);
     for (const char of "moved") bus.out(0x3000, char.charCodeAt(0));
+    uart.flush();
     expect(terminal.output).toBe("moved");
     expect([bus.in(0x3005), bus.in(base + 5)]).toEqual([0x60, 0xff]);
   });
@@ -103,9 +112,6 @@ describe("a UART on PCI", () => {
 });
 
 describe("a guest that knows only ports", () => {
-  let machine: Machine | undefined;
-  afterEach(async () => machine?.destroy());
-
   // 16-bit code (SDM Vol. 2): MOV AL, imm8; OUT imm8, AL; MOV DX, imm16; OUT DX, AL or EAX.
   const word = (value: number) => [value & 0xff, value >> 8];
   const outIsa = (port: number, value: number) => [0xb0, value, 0xe6, port];

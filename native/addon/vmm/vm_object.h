@@ -57,6 +57,19 @@ class VmObject final : public Napi::ObjectWrap<VmObject> {
   Value arm_timer(const Info& info);  // (id, at): generation
   void cancel_timer(const Info& info);
 
+  Value uart(const Info& info);           // (line or undefined): id
+  Value map_uart(const Info& info);       // (id, name, port): the range's id
+  Value uart_read(const Info& info);      // (id, offset)
+  void uart_write(const Info& info);      // (id, offset, value)
+  Value uart_interrupting(const Info& info);
+  Value uart_take(const Info& info);      // (id): Uint8Array
+  Value uart_receive(const Info& info);   // (id, bytes): whether more is welcome
+  void uart_break(const Info& info);
+  void uart_hold(const Info& info);       // (id, on)
+  void uart_reset(const Info& info);
+  Value uart_save(const Info& info);
+  Value uart_restore(const Info& info);   // (id, text): what is wrong, or ""
+
   Value io_add(const Info& info);
   Value io_twin(const Info& info);
   Value io_buffer(const Info& info);
@@ -86,6 +99,8 @@ class VmObject final : public Napi::ObjectWrap<VmObject> {
   Value restore(const Info& info);  // (text): what is wrong, or ""
   Value statistics(const Info& info);
 
+  // The chip that the first argument names; nullptr: an Error is thrown.
+  Uart* uart_of(const Info& info);
   io::Pool& pool();
   // False, and an Error is thrown, after release().
   bool alive(const Info& info);

@@ -119,8 +119,7 @@ std::string BusMap::conflict(const Range& range, std::uint64_t base) const {
 }
 
 Range* BusMap::live(std::uint32_t id) {
-  if (id >= ranges_.size() || ranges_[id].removed || ranges_[id].spec.native != nullptr)
-    return nullptr;
+  if (id >= ranges_.size() || ranges_[id].removed || ranges_[id].spec.fixed) return nullptr;
   return &ranges_[id];
 }
 

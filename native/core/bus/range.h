@@ -51,6 +51,7 @@ struct RangeSpec {
   std::uint64_t length = 0;
   std::vector<RegisterWays> ways;
   NativeRange* native = nullptr;  // answers everything; `ways` is empty then
+  bool fixed = false;             // a chip that every board has: it neither moves nor goes
 };
 
 // The mapping that a range shares with JavaScript; lives as long as either side uses it.

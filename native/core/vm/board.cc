@@ -91,7 +91,7 @@ void Board::map_chips(Bus& bus) {
   const auto map = [&](const char* name, Space space, std::uint64_t base, std::uint64_t length,
                        std::unique_ptr<NativeRange> chip) {
     Range* added = nullptr;
-    RangeSpec spec{name, space, base, length, {}, chip.get()};
+    RangeSpec spec{name, space, base, length, {}, chip.get(), true};
     bus.map().add(std::move(spec), added);  // the bus is empty: it has room for all of these
     ranges_.push_back(std::move(chip));
   };

@@ -1,6 +1,7 @@
 // The chips that every VM has, wired: interrupt controllers and timers on the bus, the guest clock
 // under them. Knows no vCPU but their signals.
 #pragma once
+#include <deque>
 #include <functional>
 #include <list>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "base/json.h"
 #include "bus/bus.h"
 #include "irq/interrupt_fabric.h"
+#include "serial/uart.h"
 #include "time/guest_clock.h"
 #include "time/hpet.h"
 #include "time/pit.h"
@@ -46,6 +48,8 @@ class Board {
   Hpet hpet;
   PmTimer pm_timer{clock};
   Rtc rtc;
+  // As many as the machine's devices ask for; their states are those devices' parts.
+  std::deque<Uart> uarts;
 
  private:
   void map_chips(Bus& bus);

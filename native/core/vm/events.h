@@ -11,6 +11,7 @@ enum class VmEvent : std::uint32_t {
   kTripleFault,  // `number`: the vCPU; the VM is parking
   kUnhandledIo,  // strict I/O: `text` says which access; the VM is parking
   kTimer,        // `number`: the timer, `generation`: of its arming
+  kUart,         // `number`: of the one in Board::uarts that needs attention
   kExited,       // every vCPU thread is about to end
 };
 
