@@ -5,17 +5,10 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { BenchOptions } from "../bench.js";
+import { type Contender, READY, waitFor } from "../contender.js";
 import { cpuSeconds, type Mapping, mappings } from "../processes.js";
 import { alternate, median } from "../statistics.js";
-import {
-  type Contender,
-  type GuestOptions,
-  MEMORY,
-  ours,
-  qemu,
-  READY,
-  waitFor,
-} from "./contenders.js";
+import { type GuestOptions, MEMORY, ours, qemu } from "./contenders.js";
 
 export interface Boot {
   readonly cpu: number;

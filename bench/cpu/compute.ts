@@ -1,7 +1,8 @@
 // Programs within guests that stay up: ours, QEMU's and the host in turn, round by round.
 import type { BenchOptions } from "../bench.js";
+import { type Contender, READY, waitFor } from "../contender.js";
 import { alternate } from "../statistics.js";
-import { type Contender, READY, type Run, runProgram, waitFor } from "./contenders.js";
+import { type Run, runProgram } from "./contenders.js";
 
 /** Runs of one program, by contender and round. */
 export type Runs = Readonly<Record<string, readonly Run[]>>;

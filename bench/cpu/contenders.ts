@@ -1,19 +1,15 @@
 // The three places where a program runs: a VM of ours, one of QEMU's, and the host itself. Each is a
 // process that answers lines (bench/cpu/guest/main.c).
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { readConsoleLog } from "../../api-schema/console-log.js";
 import { parse, VmDefinition } from "../../api-schema/index.js";
 import { VmProcess } from "../../test/guest/vm-process.js";
+import { type Contender, overConsole, overPipes, waitFor } from "../contender.js";
 import { cpuSeconds } from "../processes.js";
 import type { Images } from "./images.js";
 
 export const MEMORY = 512 * 2 ** 20;
-export const READY = "bench: ready";
-const ANSWER_S = 300;
-const POLL_MS = 5;
 
 export interface GuestOptions {
   readonly images: Images;
@@ -23,29 +19,6 @@ export interface GuestOptions {
 }
 
 const commandLine = ({ cmdline = "" }: GuestOptions): string => `console=ttyS0 ${cmdline}`.trim();
-
-export interface Contender {
-  readonly name: string;
-  readonly pid: number;
-  /** All output so far. */
-  output(): string;
-  /** It has ended by itself. */
-  ended(): boolean;
-  type(text: string): void;
-  end(): Promise<void>;
-}
-
-/** Polls: what happens within the process that is measured is the same either way. */
-export async function waitFor(contender: Contender, pattern: RegExp): Promise<RegExpExecArray> {
-  const deadline = Date.now() + ANSWER_S * 1000;
-  for (;;) {
-    const found = pattern.exec(contender.output());
-    if (found !== null) return found;
-    if (contender.ended() || Date.now() > deadline)
-      throw new Error(`${contender.name}: no ${pattern} in ${contender.output().slice(-400)}`);
-    await sleep(POLL_MS);
-  }
-}
 
 export interface Run {
   /** Seconds of CPU, and by the clock. */
@@ -68,25 +41,6 @@ export async function runProgram(contender: Contender, name: string): Promise<Ru
   // Native children have ended: only the program itself knows what they cost.
   const cpu = contender.name === "native" ? Number(own) / 1e6 : cpuSeconds(contender.pid) - before;
   return { cpu, wall, checksum };
-}
-
-function overPipes(name: string, child: ChildProcess): Contender {
-  let seen = "";
-  child.stdout?.on("data", (chunk) => {
-    seen += String(chunk);
-  });
-  const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  return {
-    name,
-    pid: child.pid ?? 0,
-    output: () => seen,
-    ended: () => child.exitCode !== null,
-    type: (text) => void child.stdin?.write(text),
-    async end() {
-      child.kill("SIGKILL");
-      await gone;
-    },
-  };
 }
 
 export const native = ({ program }: Images): Contender =>
@@ -134,20 +88,5 @@ export async function ours(options: GuestOptions, folder: string): Promise<OurCo
   const console = join(folder, "console");
   const vm = await VmProcess.launch({ folder, definition: define(options), console });
   await vm.connection.call("start", {});
-  let seen = "";
-  let offset = 0;
-  return {
-    name: "ours",
-    vm,
-    pid: vm.pid,
-    output() {
-      const read = readConsoleLog(console, offset, 2 ** 20);
-      seen += Buffer.from(read.bytes).toString("latin1");
-      offset = read.offset + read.bytes.length;
-      return seen;
-    },
-    ended: () => false,
-    type: (text) => void vm.type(text).catch(() => undefined),
-    end: () => vm.end(),
-  };
+  return { ...overConsole(vm, console), vm };
 }

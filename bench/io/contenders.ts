@@ -4,11 +4,10 @@
 import { spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { readConsoleLog } from "../../api-schema/console-log.js";
 import { parse, VmDefinition } from "../../api-schema/index.js";
 import type { Namespace } from "../../test/guest/network.js";
 import { VmProcess } from "../../test/guest/vm-process.js";
-import type { Contender } from "../cpu/contenders.js";
+import { type Contender, overConsole, overPipes } from "../contender.js";
 import { DISKS, type DiskFormat, type Images } from "./images.js";
 
 const MIB = 2 ** 20;
@@ -75,22 +74,7 @@ export async function ours(place: Place): Promise<IoContender> {
     within: place.namespace.inside,
   });
   await vm.connection.call("start", {});
-  let seen = "";
-  let offset = 0;
-  return {
-    name: "ours",
-    place,
-    pid: vm.pid,
-    output() {
-      const read = readConsoleLog(console, offset, MIB);
-      seen += Buffer.from(read.bytes).toString("latin1");
-      offset = read.offset + read.bytes.length;
-      return seen;
-    },
-    ended: () => false,
-    type: (text) => void vm.type(text).catch(() => undefined),
-    end: () => vm.end(),
-  };
+  return { ...overConsole(vm, console), place };
 }
 
 const disk = (format: DiskFormat, file: string, index: number): string[] => [
@@ -110,22 +94,7 @@ export function qemu(place: Place): IoContender {
     ...DISKS.flatMap((format, index) => disk(format, place.disks[format], index)),
   ];
   const [program = "", ...words] = [...place.namespace.inside, "qemu-system-x86_64", ...args];
+  // `ip netns exec` becomes the program
   const child = spawn(program, words, { stdio: ["pipe", "pipe", "inherit"] });
-  let seen = "";
-  child.stdout.on("data", (chunk) => {
-    seen += String(chunk);
-  });
-  const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  return {
-    name: "qemu",
-    place,
-    pid: child.pid ?? 0, // `ip netns exec` becomes the program
-    output: () => seen,
-    ended: () => child.exitCode !== null,
-    type: (text) => void child.stdin.write(text),
-    async end() {
-      child.kill("SIGKILL");
-      await gone;
-    },
-  };
+  return { ...overPipes("qemu", child), place };
 }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Namespace } from "../../test/guest/network.js";
 import { projectRoot } from "../../test/guest/paths.js";
 import type { Bar, Bench, BenchOptions, BenchReport, Section } from "../bench.js";
-import { READY, waitFor } from "../cpu/contenders.js";
+import { READY, waitFor } from "../contender.js";
 import { cpuSeconds } from "../processes.js";
 import { alternate, median, ratios, summarize } from "../statistics.js";
 import { figure, type Row } from "../table.js";

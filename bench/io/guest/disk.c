@@ -9,7 +9,7 @@
 
 #include "io.h"
 
-enum { kBlock = 4096, kMostDepth = 64, kOperations = 4000 };
+enum { kBlock = 4096, kMostDepth = 64 };
 
 static int open_disk(const char *disk, int mode) {
   char path[64];
@@ -46,8 +46,7 @@ static uint64_t next_random(uint64_t *state) {
   return *state >> 33;
 }
 
-uint64_t disk_random(const char *disk, unsigned depth, uint64_t offset, uint64_t length) {
-  const uint64_t operations = depth == 1 ? kOperations : 4 * kOperations;
+uint64_t disk_random(const char *disk, unsigned depth, uint64_t offset, uint64_t length, uint64_t operations) {
   if (depth > kMostDepth) fail("depth");
   const int fd = open_disk(disk, O_RDONLY);
   char *buffers = aligned((size_t)depth * kBlock);

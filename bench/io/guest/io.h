@@ -8,8 +8,8 @@ _Noreturn void fail(const char *what);
 
 // Past the guest's page cache, in requests of 1 MiB, one at a time; `passes` times over the same bytes.
 uint64_t disk_sequential(const char *disk, int writing, uint64_t offset, uint64_t length, unsigned passes);
-// Reads of 4 KiB anywhere in [offset, offset + length), `depth` of them always under way.
-uint64_t disk_random(const char *disk, unsigned depth, uint64_t offset, uint64_t length);
+// Reads of 4 KiB anywhere in [offset, offset + length), `depth` of them always under way, `operations` in all.
+uint64_t disk_random(const char *disk, unsigned depth, uint64_t offset, uint64_t length, uint64_t operations);
 
 // On the host: serves the three below to anybody who connects, without end.
 _Noreturn void net_serve(void);

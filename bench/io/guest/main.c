@@ -47,13 +47,13 @@ uint64_t serial_write(const char *port, uint64_t length) {
 static uint64_t obey(const char *line) {
   char what[16] = "", where[32] = "";
   unsigned long long first = 0, second = 0;
-  unsigned passes = 1;
-  sscanf(line, "%15s %31s %llu %llu %u", what, where, &first, &second, &passes);
+  unsigned times = 1; // passes, or operations
+  sscanf(line, "%15s %31s %llu %llu %u", what, where, &first, &second, &times);
   const uint64_t offset = first * kMiB, length = second * kMiB;
-  if (strcmp(what, "read") == 0) return disk_sequential(where, 0, offset, length, passes);
-  if (strcmp(what, "write") == 0) return disk_sequential(where, 1, offset, length, passes);
-  if (strcmp(what, "random1") == 0) return disk_random(where, 1, offset, length);
-  if (strcmp(what, "random32") == 0) return disk_random(where, 32, offset, length);
+  if (strcmp(what, "read") == 0) return disk_sequential(where, 0, offset, length, times);
+  if (strcmp(what, "write") == 0) return disk_sequential(where, 1, offset, length, times);
+  if (strcmp(what, "random1") == 0) return disk_random(where, 1, offset, length, times);
+  if (strcmp(what, "random32") == 0) return disk_random(where, 32, offset, length, times);
   if (strcmp(what, "serial") == 0) return serial_write(where, first * 1024);
   if (strcmp(what, "receive") == 0) return net_receive(where, first * kMiB);
   if (strcmp(what, "send") == 0) return net_send(where, first * kMiB);
