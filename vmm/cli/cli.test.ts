@@ -1,14 +1,19 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
+import { acceleratorNames } from "../../api-schema/definition.js";
+import { DISK_OPTIONS } from "./disk-option.js";
 import { getopt, UsageError } from "./getopt.js";
 import {
+  DEVICE_NAMES,
   parseCount,
   parseFirmware,
   parseLpcOption,
   parseMemory,
   parseSlotOption,
 } from "./grammar.js";
-import { parseCommand } from "./options.js";
+import { NETWORKS } from "./net-option.js";
+import { LONG, parseCommand, SHORT } from "./options.js";
+import { USAGE } from "./usage.js";
 
 const failure = (act: () => unknown): readonly [string, number] | undefined => {
   try {
@@ -111,6 +116,77 @@ describe("-s", () => {
     });
   });
 
+  const NET = { slot: "0:2:0", type: "virtio-net" };
+  it.each([
+    // The originals': xhyve's bare vmnet, HyperKit's empty word, and a tap by its name.
+    ["virtio-net", NET],
+    ["virtio-net,", NET],
+    ["virtio-net,tap3", { ...NET, backend: { kind: "tap", interface: "tap3" } }],
+    ["virtio-tap,tap0", { ...NET, backend: { kind: "tap", interface: "tap0" } }],
+    [
+      "virtio-tap,br0p1,bridge=br0",
+      { ...NET, backend: { kind: "tap", interface: "br0p1", bridge: "br0" } },
+    ],
+    ["virtio-net,tap", { ...NET, backend: { kind: "tap" } }],
+    ["virtio-net,mac=0:1:2:a:B:ff", { ...NET, mac: "00:01:02:0a:0b:ff" }],
+    ["virtio-net,,mac=02:00:00:00:00:01,mtu=9000", { ...NET, mac: "02:00:00:00:00:01", mtu: 9000 }],
+    ["virtio-vmnet", { ...NET, backend: { kind: "vmnet", mode: "shared" } }],
+    ["virtio-vmnet,host", { ...NET, backend: { kind: "vmnet", mode: "host" } }],
+    [
+      "virtio-net,vmnet=bridged:en0",
+      { ...NET, backend: { kind: "vmnet", mode: "bridged", interface: "en0" } },
+    ],
+    ["virtio-net,switch=lan", { ...NET, backend: { kind: "switch", network: "lan" } }],
+    ["virtio-net,stream=/run/a=b", { ...NET, backend: { kind: "stream", socket: "/run/a=b" } }],
+    ["virtio-net,none", { ...NET, backend: { kind: "none" } }],
+    ["virtio-net,user", { ...NET, backend: { kind: "user" } }],
+    [
+      "virtio-net,user,tcp=2222:22,udp=::1/53:53",
+      {
+        ...NET,
+        backend: {
+          kind: "user",
+          forwards: [
+            { protocol: "tcp", host: 2222, guest: 22 },
+            { protocol: "udp", address: "::1", host: 53, guest: 53 },
+          ],
+        },
+      },
+    ],
+    [
+      "virtio-sock,guest_cid=3,path=/run/s",
+      { slot: "0:2:0", type: "virtio-sock", cid: 3, socket: "/run/s" },
+    ],
+    ["virtio-rnd,ignored", { slot: "0:2:0", type: "virtio-rnd" }],
+    ["dummy", { slot: "0:2:0", type: "dummy" }],
+    ["lpc", { slot: "0:2:0", type: "lpc" }],
+    ["amd_hostbridge", { slot: "0:2:0", type: "amd_hostbridge" }],
+  ])("2,%s", (text, device) => expect(parseSlotOption(`2,${text}`, [])).toEqual(device));
+
+  it.each([
+    ["nocache", { direct: true }],
+    ["direct", { sync: true }],
+    ["sync,ro", { sync: true, readOnly: true }],
+    ["format=qcow", { format: "qcow2" }],
+    ["format=nbd,export=a=b", { format: "nbd", export: "a=b" }],
+    [
+      "format=qcow2,backing=qcow2:/b,backing=raw:/c:d",
+      {
+        backing: [
+          { format: "qcow2", path: "/b" },
+          { format: "raw", path: "/c:d" },
+        ],
+      },
+    ],
+    ["scratch=/tmp", { scratch: "/tmp" }],
+  ])("a disk with %s", (options, disk) => {
+    for (const device of ["virtio-blk", "ahci-hd"])
+      expect(parseSlotOption(`2,${device},/d,${options}`, [])).toMatchObject({
+        path: "/d",
+        ...disk,
+      });
+  });
+
   it("gives a UART its backend", () => {
     expect(parseSlotOption("2,uart,stdio,log=/l", [])).toEqual({
       slot: "0:2:0",
@@ -138,6 +214,24 @@ describe("-s", () => {
     ["2,ahci-hd", "pci_ahci: backing device required"],
     ["2,ahci,/d", "pci_ahci: hd:PATH or cd:[PATH] expected for each port"],
     ["2,virtio-blk,d,cached", 'Invalid device option "cached"'],
+    ["2,virtio-blk,d,format=vmdk", 'Invalid device option "format=vmdk"'],
+    ["2,virtio-blk,d,backing=/b", 'Invalid device option "backing=/b"'],
+    ["2,virtio-blk,d,ro=1", 'Invalid device option "ro=1"'],
+    ["2,virtio-net,mac=1:2:3", 'Invalid MAC address "1:2:3"'],
+    ["2,virtio-net,mac=1:0:0:0:0:0", 'Invalid MAC address "1:0:0:0:0:0"'],
+    ["2,virtio-net,mac=0:0:0:0:0:0", 'Invalid MAC address "0:0:0:0:0:0"'],
+    ["2,virtio-net,tcp=22:22", 'Invalid device option "tcp or udp without its backend"'],
+    ["2,virtio-net,user,tcp=22", 'Invalid device option "tcp=22"'],
+    ["2,virtio-net,user,bridge=br0", 'Invalid device option "bridge without its backend"'],
+    ["2,virtio-net,switch=", 'Invalid device option "switch="'],
+    ["2,virtio-net,stream", 'Invalid device option "stream"'],
+    ["2,virtio-net,vmnet=bridged", 'Invalid device option "vmnet=bridged"'],
+    ["2,virtio-vmnet,none", 'Invalid device option "none"'],
+    ["2,virtio-net,wifi", 'Invalid device option "wifi"'],
+    ["2,virtio-tap", "pci slot 0:2:0: virtio-tap needs a tap"],
+    ["2,virtio-sock,guest_cid=3", "pci slot 0:2:0: virtio-sock needs guest_cid= and path="],
+    ["2,virtio-sock,cid=3", 'Invalid device option "cid"'],
+    ["2,virtio-9p,share=/s", "not built yet: virtio-9p"],
     ["2,virtio-blk,d,sectorsize=x", 'Invalid device option "sectorsize=x"'],
   ])("%s is refused", (text, message) => {
     const taken = [{ slot: "0:5:0", type: "lpc" as const }];
@@ -268,6 +362,31 @@ describe("the command line", () => {
       strictIo: true,
       ignoreUnknownMsrs: true,
     });
+  });
+
+  it("takes MSI-X from virtio devices with -W, and asks for an address with -M", () => {
+    expect(definition()?.virtioMsix).toBe(true);
+    expect(definition("-W")?.virtioMsix).toBe(false);
+    const words = ["-M", "-s", "2,virtio-net,none", "-f", "kexec,k"];
+    expect(parseCommand(words)).toMatchObject({ action: "run", printMac: true });
+  });
+
+  it("has a usage text that names all of it", () => {
+    const short = [...SHORT.replaceAll(":", "")].filter((letter) => !"bg".includes(letter));
+    const long = Object.keys(LONG).filter((name) => name !== "version");
+    const words = [
+      ...short.map((letter) => `-${letter}`),
+      ...long.map((name) => `--${name}`),
+      ...DEVICE_NAMES,
+      ...DISK_OPTIONS,
+      ...NETWORKS,
+      ...acceleratorNames,
+      ...["backing=", "mac=", "mtu=", "tcp=", "udp=", "bridge=", "debugexit", "testdev"],
+    ];
+    const named = new Set(USAGE.match(/(?:--?)?[A-Za-z][\w-]*=?/g));
+    const missing = words.filter((word) => !named.has(word) && !named.has(`${word}=`));
+    expect(missing).toEqual([]);
+    for (const line of USAGE.split("\n")) expect(line.length).toBeLessThan(100);
   });
 
   it("has the same UUID on every run, or the one given", () => {

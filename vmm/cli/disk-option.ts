@@ -31,6 +31,8 @@ const VALUES: Readonly<Record<string, (value: string) => DiskOption | undefined>
   scratch: (value) => (value === "" ? undefined : { scratch: value }),
 };
 
+export const DISK_OPTIONS: readonly string[] = [...Object.keys(FLAGS), ...Object.keys(VALUES)];
+
 function parseOption(option: string): DiskOption {
   const [name = "", ...rest] = option.split("=");
   const found =

@@ -103,6 +103,9 @@ const DEVICES: Readonly<Record<string, ReadDevice>> = {
   ahci: (slot, words) => ({ slot, type: "ahci", ports: parseAhciPorts(words) }),
 };
 
+/** Every word that -s takes for a device. */
+export const DEVICE_NAMES: readonly string[] = [...PLAIN, ...Object.keys(DEVICES)];
+
 export type LpcOption =
   | { readonly port: "com1" | "com2"; readonly backend: SerialPort }
   | { readonly device: "debugexit" | "testdev" };

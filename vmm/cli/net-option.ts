@@ -32,6 +32,8 @@ const BACKENDS: Readonly<Record<string, (value: string) => NetworkBackend | unde
   none: () => ({ kind: "none" }),
 };
 
+export const NETWORKS: readonly string[] = Object.keys(BACKENDS);
+
 const splitWord = (word: string): [name: string, value: string] => {
   const at = word.indexOf("=");
   return at < 0 ? [word, ""] : [word.slice(0, at), word.slice(at + 1)];

@@ -166,8 +166,8 @@ const APPLY: Readonly<Record<string, Apply>> = {
   },
 };
 
-const SHORT = "behvuwxMACHPWYf:F:g:c:s:m:l:U:";
-const LONG = {
+export const SHORT = "behvuwxMACHPWYf:F:g:c:s:m:l:U:";
+export const LONG = {
   reboot: false,
   accel: true,
   "json-events": true,

@@ -1,7 +1,7 @@
 import { VERSION } from "../version.js";
 
-export const USAGE = `Usage: xhyve [-ACeHhMPuvwxY] [-c vcpus] [-F pidfile] [-l lpc] [-m mem] [-s pci] [-U uuid]
-             [--accel auto|soft] [--reboot] [--json-events file] -f fw
+export const USAGE = `Usage: xhyve [-ACeHhMPuvwWxY] [-c vcpus] [-F pidfile] [-l lpc] [-m mem] [-s pci] [-U uuid]
+             [--accel auto|soft|kvm|hvf] [--reboot] [--json-events file] -f fw
        xhyve --restore folder [--reboot] [--json-events file]
 
   -A       ACPI tables
@@ -14,17 +14,13 @@ export const USAGE = `Usage: xhyve [-ACeHhMPuvwxY] [-c vcpus] [-F pidfile] [-l l
   -l LPC   com1|com2[,BACKEND][,log=FILE], debugexit, testdev; with BACKEND stdio,
            autopty[=LINK], a terminal's path, file=FILE, socket=FILE or null
   -m SIZE  memory: MiB, or with a unit b, k, m, g, t (256)
-  -M       print the MAC address of the first network card and end
-  -s PCI   [[BUS:]SLOT[:FUNC]],DEVICE with DEVICE hostbridge, amd_hostbridge, lpc,
-           uart[,BACKEND][,log=FILE], virtio-blk,FILE[,ro][,sync][,sectorsize=L[/P]],
-           virtio-rnd, virtio-console[,BACKEND][,log=FILE],
-           virtio-net[,NETWORK][,mac=MAC][,mtu=N] with NETWORK user[,tcp=[ADDR/]HOST:GUEST],
-           tap=NAME[,bridge=NAME], switch=NAME, stream=SOCKET, vmnet[=host|bridged:IF] or
-           none; virtio-tap,NAME; virtio-sock,guest_cid=N,path=SOCKET
+  -M       print the MAC address of the first network card and end; needs -f too
+  -s PCI   [[BUS:]SLOT[:FUNC]],DEVICE: a device on the PCI bus, see below
   -u       the RTC keeps UTC (else local time)
   -U UUID  of the guest
   -v       version
   -w       unknown MSRs read 0 and swallow writes
+  -W       virtio devices have MSI of one message instead of MSI-X
   -x       local APICs start in x2APIC mode
   -Y       no MP table
   -C -H -P accepted for the original's sake
@@ -33,6 +29,21 @@ export const USAGE = `Usage: xhyve [-ACeHhMPuvwxY] [-c vcpus] [-F pidfile] [-l l
   --json-events FILE  append a line of JSON for every change of state
   --restore FOLDER    go on from a saved state
   --help              this text and examples
+
+Devices of -s:
+  hostbridge, amd_hostbridge, lpc, dummy, virtio-rnd
+  uart[,BACKEND][,log=FILE], virtio-console[,BACKEND][,log=FILE]   as in -l
+  virtio-blk,DISK, ahci-hd,DISK, ahci-cd[,FILE[,format=FORMAT]]
+  ahci,hd:DISK,cd:[FILE],...                  one controller of 1 to 32 ports
+  virtio-net[,NETWORK][,CARD...]              (vmnet on macOS, user elsewhere)
+  virtio-tap,NAME[,bridge=NAME][,CARD...], virtio-vmnet[,MODE][,CARD...]
+  virtio-sock,guest_cid=N,path=SOCKET
+DISK is FILE[,OPTION...]; options: ro, sync, direct (as sync), nocache (past the page cache),
+  sectorsize=LOGICAL[/PHYSICAL], format=raw|qcow|qcow2|nbd, backing=raw|qcow2:FILE (nearest
+  first), scratch=FOLDER (writes go to a file that is thrown away), export=NAME (of nbd)
+NETWORK is user[,tcp=[ADDRESS/]HOST:GUEST][,udp=...], tap[=NAME][,bridge=NAME], switch=NAME,
+  stream=SOCKET, vmnet[=MODE] or none; CARD is mac=MAC, mtu=BYTES
+MODE is shared, host or bridged:INTERFACE
 
 Exit status: 0 guest reset, 1 guest power-off (and errors before the start), 2 guest halt,
 3 triple fault, 64 bad -m or -l, 100 stopped, 128+N ended by signal N.
