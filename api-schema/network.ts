@@ -1,4 +1,5 @@
 // Network cards and host sockets of a VM, the same for whoever reads them.
+import { isIP } from "node:net";
 import { type Static, Type } from "@sinclair/typebox";
 import { HostPath } from "./disk.js";
 import { closed, literals } from "./shape.js";
@@ -36,6 +37,26 @@ export const PortForward = closed({
   host: Port,
   guest: Port,
 });
+
+/** What a schema cannot say of a list of forwards: the first that is wrong, and why. */
+export function forwardFault(
+  forwards: readonly Static<typeof PortForward>[],
+): { readonly index: number; readonly why: string } | undefined {
+  const seen = new Map<string, number>();
+  for (const [index, { protocol, address = "127.0.0.1", host }] of forwards.entries()) {
+    if (isIP(address) === 0)
+      return { index, why: `the address ${address} is neither IPv4 nor IPv6` };
+    const key = `${protocol} ${address} ${host}`;
+    const before = seen.get(key);
+    if (before !== undefined)
+      return {
+        index,
+        why: `${protocol} port ${host} of ${address} is forwards[${before}]'s already`,
+      };
+    seen.set(key, index);
+  }
+  return undefined;
+}
 
 const one = <const K extends string>(kind: K) => ({ kind: Type.Literal(kind) });
 

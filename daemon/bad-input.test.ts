@@ -133,6 +133,38 @@ describe("a network card's address", () => {
     }
   });
 
+  const forwarding = (...forwards: object[]): object[] => [
+    { slot: "2:0", type: "virtio-net", backend: { kind: "user", forwards } },
+  ];
+  const ssh = { protocol: "tcp", host: 2222, guest: 22 };
+  it.each([
+    [[{ ...ssh, host: 0 }], "forwards.0.host", "1"],
+    [[{ ...ssh, guest: 65536 }], "forwards.0.guest", "65535"],
+    [[{ ...ssh, protocol: "icmp" }], "forwards.0.protocol", "tcp"],
+    [[{ ...ssh, address: "example.org" }], "forwards.0.address", "an IPv4 or IPv6 address"],
+    [
+      [ssh, { ...ssh, address: "999.0.0.1" }],
+      "/devices/0/backend/forwards/1",
+      "neither IPv4 nor IPv6",
+    ],
+    [
+      [ssh, { ...ssh, address: "127.0.0.1" }],
+      "/devices/0/backend/forwards/1",
+      "forwards[0]'s already",
+    ],
+    [[{ ...ssh, "-t": "all" }], "forwards.0.-t", "unexpected"],
+  ])("has forwards that can be: %j", async (forwards, place, right) => {
+    const problem = await daemon.refusal(
+      "POST",
+      "/vms",
+      definition({ devices: forwarding(...forwards) }),
+    );
+    expect(problem.status).toBe(400);
+    const said = JSON.stringify(problem);
+    expect(said).toContain(place);
+    expect(said).toContain(right);
+  });
+
   it("is looked at by a dry run, which names the field", async () => {
     const devices = [card("2:0", MAC), { slot: "31:0", type: "lpc" }];
     const body = definition({ devices });

@@ -3,6 +3,8 @@
 import { Value } from "@sinclair/typebox/value";
 import {
   type FieldProblem,
+  forwardFault,
+  type PciDevice,
   type VmDefinition,
   type VmError,
   VmUuid,
@@ -19,7 +21,16 @@ export const definitionProblems = ({ name, devices }: VmDefinition): FieldProble
       ? [{ in: "body", pointer: `#/devices/${index}/backend`, detail: PLUGGED_TWICE }]
       : [],
   ),
+  ...devices.flatMap(forwardProblems),
 ];
+
+function forwardProblems(device: PciDevice, index: number): FieldProblem[] {
+  if (device.type !== "virtio-net" || device.backend?.kind !== "user") return [];
+  const wrong = forwardFault(device.backend.forwards ?? []);
+  if (wrong === undefined) return [];
+  const pointer = `#/devices/${index}/backend/forwards/${wrong.index}`;
+  return [{ in: "body", pointer, detail: `cannot be: ${wrong.why}` }];
+}
 
 const PLUGGED_TWICE = "must be left out: `network` says what the card is plugged into";
 

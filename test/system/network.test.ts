@@ -171,7 +171,9 @@ it("networks that cannot be used are refused before the start", async () => {
     { ...onSwitch("3:0"), ...mac },
     { ...onSwitch("4:0"), ...mac },
   ];
-  await expect(refused(twice)).rejects.toThrow(/02:11:22:33:44:55 is taken by slot 3:0/);
+  await expect(refused(twice)).rejects.toThrow(
+    /02:11:22:33:44:55 of devices\[2\] is taken by the card in slot 3:0/,
+  );
   const other = define("holder", [onSwitch("3:0")]);
   await expect(start(other)).rejects.toThrow(/is taken by a VM on the network lab/);
   const bridge = { kind: "tap", interface: "tapb", bridge: "nobridge" };

@@ -2,12 +2,14 @@
 // ports are bound, and ends when its end of the connection is closed, whatever ended the VM.
 import { spawn } from "node:child_process";
 import { closeSync } from "node:fs";
-import type { PortForward } from "../../api-schema/network.js";
+import { forwardFault, type PortForward } from "../../api-schema/network.js";
 import { ReconnectingNetwork } from "../../devices/net/reconnecting.js";
 import type { HostNet, NetPort } from "../../native/types.js";
 
 const PROGRAM = "passt";
 const START_MS = 15_000;
+const NOT_INSTALLED =
+  "passt is not installed: install the package passt, or plug the card into something else";
 /** The descriptor of the connection in the child. */
 const CHILD_FD = 3;
 
@@ -39,14 +41,18 @@ function run(fd: number, forwards: readonly PortForward[]): Promise<void> {
       said = (said + String(data)).slice(-2000);
     });
     child.on("error", (error: NodeJS.ErrnoException) =>
-      reject(error.code === "ENOENT" ? new Error("passt is not installed") : error),
+      reject(error.code === "ENOENT" ? new Error(NOT_INSTALLED) : error),
     );
-    // Not `close`: what went to the background may hold the pipe a moment longer.
+    // What went to the background may hold the pipe for as long as it lives.
     child.on("exit", (status) => {
+      if (status !== 0) return;
       child.stderr?.destroy();
-      if (status === 0) resolve();
-      else setImmediate(() => reject(new Error(said.trim() || `passt ended with ${status}`)));
+      resolve();
     });
+    // With all that was said.
+    child.on("close", (status, signal) =>
+      reject(new Error(said.trim() || `passt ended with ${status ?? signal}`)),
+    );
   });
 }
 
@@ -58,6 +64,8 @@ export interface UserOptions {
 
 /** Throws what keeps passt from serving: it is not there, a port is taken … */
 export async function openUser({ net, forwards, log }: UserOptions): Promise<ReconnectingNetwork> {
+  const wrong = forwardFault(forwards);
+  if (wrong !== undefined) throw new Error(`forwards[${wrong.index}]: ${wrong.why}`);
   const { port, fd } = net.pair();
   try {
     await run(fd, forwards);
