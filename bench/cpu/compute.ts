@@ -27,6 +27,29 @@ export async function measurePrograms(
   return all;
 }
 
+/**
+ * As measurePrograms(), but all programs of one contender follow each other within each round, so
+ * that what else the host does falls on all of them alike.
+ */
+export async function measureTogether(
+  contenders: readonly Contender[],
+  programs: readonly string[],
+  { count, progress }: BenchOptions,
+): Promise<Map<string, Runs>> {
+  for (const contender of contenders) await waitFor(contender, new RegExp(READY));
+  progress(`  ${programs.join(", ")}: ${count} times`);
+  const all = new Map<string, Record<string, Run[]>>();
+  for (const program of programs)
+    all.set(program, Object.fromEntries(contenders.map(({ name }) => [name, []])));
+  await alternate(count, contenders, async (contender, round) => {
+    const order = round % 2 === 0 ? programs : [...programs].reverse();
+    for (const program of order)
+      all.get(program)?.[contender.name]?.push(await runProgram(contender, program));
+  });
+  for (const [program, runs] of all) sameAnswers(program, runs);
+  return all;
+}
+
 /** A wrong answer is no speed. */
 function sameAnswers(program: string, runs: Runs): void {
   const answers = Object.entries(runs).flatMap(([name, list]) =>

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { Bar, Bench, BenchOptions, BenchReport } from "../bench.js";
 import type { Contender } from "../contender.js";
 import { type Boots, measureBoots } from "./boot.js";
-import { measurePrograms, type Runs } from "./compute.js";
+import { measurePrograms, measureTogether, type Runs } from "./compute.js";
 import { native, ours, qemu } from "./contenders.js";
 import { buildImages, type Images } from "./images.js";
 import { BOOTS, GROUPS, SCALING } from "./programs.js";
@@ -56,7 +56,8 @@ async function programs(images: Images, options: BenchOptions): Promise<Map<stri
 async function scaling(images: Images, options: BenchOptions): Promise<Map<string, Runs>> {
   if (!chosen("scaling", options.only)) return new Map();
   const names = [SCALING.one, SCALING.two];
-  return withContenders(images, 2, (all) => measurePrograms(all, names, options));
+  const count = options.count * SCALING.often;
+  return withContenders(images, 2, (all) => measureTogether(all, names, { ...options, count }));
 }
 
 async function run(options: BenchOptions): Promise<BenchReport> {

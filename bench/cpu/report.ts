@@ -4,6 +4,7 @@ import { geometricMean, median, ratios, summarize } from "../statistics.js";
 import { figure, type Row } from "../table.js";
 import { type Boot, type Boots, medianMemory } from "./boot.js";
 import type { Runs } from "./compute.js";
+import type { Run } from "./contenders.js";
 import { BOOTS, type Group, MEMORY_MOST, SCALING } from "./programs.js";
 
 interface Part {
@@ -101,35 +102,63 @@ function means(group: Group, speeds: readonly Speed[]): Bar[] {
 
 // ---- two processors --------------------------------------------------------------------------------
 
-/** How much more is done with two processors than with one, each round. */
-const scalings = (measured: ReadonlyMap<string, Runs>, name: string): number[] => {
-  const walls = (program: string): number[] =>
-    (measured.get(program)?.[name] ?? []).map(({ wall }) => wall);
-  return ratios(walls(SCALING.one), walls(SCALING.two)).map((ratio) => 2 * ratio);
-};
+/** What two processors do as a multiple of what one does, each round. */
+interface Scaling {
+  /** In the same time. */
+  readonly clock: readonly number[];
+  /** The same of the shortest times of all rounds: what the host allowed at its quietest. */
+  readonly best: number;
+  /** With the same CPU time of each: 2 where neither gets into the other's way. */
+  readonly work: readonly number[];
+}
+
+function scalingOf(measured: ReadonlyMap<string, Runs>, name: string): Scaling {
+  const runs = (program: string): readonly Run[] => measured.get(program)?.[name] ?? [];
+  const [one, two] = [runs(SCALING.one), runs(SCALING.two)];
+  const of = (what: "wall" | "cpu"): [number[], number[]] => [
+    one.map((run) => run[what]),
+    two.map((run) => run[what]),
+  ];
+  const shortest = of("wall").map((walls) => Math.min(...walls));
+  return {
+    clock: ratios(...of("wall")).map((ratio) => 2 * ratio),
+    best: (2 * (shortest[0] ?? Number.NaN)) / (shortest[1] ?? Number.NaN),
+    work: ratios(...of("cpu")).map((ratio) => 4 * ratio),
+  };
+}
+
+function scalingRow(name: string, { clock, best, work }: Scaling): Row {
+  const spread = summarize(clock);
+  return [
+    name,
+    figure(spread.median),
+    `${figure(spread.least)} to ${figure(spread.most)}`,
+    figure(best),
+    range(work),
+  ];
+}
 
 export function reportScaling(measured: ReadonlyMap<string, Runs>): Part {
   if (measured.size === 0) return NOTHING;
-  const names = ["ours", "qemu", "native"];
-  const all = names.map((name) => scalings(measured, name));
-  const [own = [], , bare = []] = all;
+  const names = ["ours", "qemu", "native"] as const;
+  const [own, qemu, bare] = names.map((name) => scalingOf(measured, name));
+  if (own === undefined || qemu === undefined || bare === undefined) return NOTHING;
+  const bar = (how: string, value: number): Bar => ({
+    what: `two busy CPUs, ${how}: scaling as a multiple of native's`,
+    value,
+    least: SCALING.least,
+  });
   return {
     sections: [
       {
-        title: "Work done by two busy CPUs as a multiple of one's (by the clock)",
-        header: ["", "median", "spread"],
-        rows: names.map((name, at) => {
-          const { median: middle, least, most } = summarize(all[at] ?? []);
-          return [name, figure(middle), `${figure(least)} to ${figure(most)}`];
-        }),
+        title: "Work done by two busy CPUs as a multiple of one's",
+        header: ["", "by the clock", "spread", "shortest times", "by CPU time"],
+        rows: [scalingRow("ours", own), scalingRow("qemu", qemu), scalingRow("native", bare)],
       },
     ],
     bars: [
-      {
-        what: "two busy CPUs: scaling as a multiple of native's",
-        value: median(own) / median(bare),
-        least: SCALING.least,
-      },
+      bar("by the clock", median(ratios(own.clock, bare.clock))),
+      bar("by CPU time", median(own.work) / median(bare.work)),
     ],
   };
 }
