@@ -147,7 +147,7 @@ export class FakeBus implements Bus {
     const way = ways?.write ?? "direct";
     if (way === "ignored") return;
     const clipped = (value & allOnes(size)) >>> 0;
-    if (way === "direct") {
+    if (way === "direct" || way === "latch") {
       this.serve();
       this.directs++;
       range.handler.write(offset, size, clipped);

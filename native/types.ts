@@ -11,9 +11,15 @@ export type Space = "pio" | "mmio";
  * `stable` (the published bytes always: no posted write of this device changes them). A write is
  * `direct`, `posted` (ordered, not waited for), `doorbell` (posted, coalesced: the handler's
  * doorbell() runs once for any number of rings of one offset and value) or `ignored`.
+ *
+ * Nobody waits either for a `latch`, a dword that only holds what was last written to the whole of it:
+ * native keeps it in the published bytes, where the device finds it; a part of it is direct. For
+ * `ones`: nothing is there. And mostly for `configuration`, the data port of PCI's configuration
+ * mechanism #1, just after its latch: an aligned read has the answer of the register in ECAM that
+ * the latch selects, and is direct where that one is.
  */
-export type ReadWay = "direct" | "shadow" | "stable";
-export type WriteWay = "direct" | "posted" | "doorbell" | "ignored";
+export type ReadWay = "direct" | "shadow" | "stable" | "latch" | "configuration" | "ones";
+export type WriteWay = "direct" | "posted" | "doorbell" | "ignored" | "latch";
 
 export interface RegisterWays {
   /** Byte offset in the range, and how many bytes these ways are for. */
@@ -28,6 +34,10 @@ export interface RegisterWays {
    * itself: behind with a posted clear, it would bring back what is gone.
    */
   readonly clears?: { readonly mask: number; readonly line: InterruptLine };
+  /** Of a latch: the bits that it holds. */
+  readonly mask?: number;
+  /** Of `configuration`: where ECAM begins. */
+  readonly ecam?: Gpa;
 }
 
 export interface RangeSpec {

@@ -8,6 +8,9 @@ import { buildVm } from "./build.js";
 import { FakeMachine } from "./fakes.js";
 import { multibootHeader } from "./loaders/fakes.js";
 
+/** The default second is short on a busy host. */
+const waitFor = <T>(look: () => T | Promise<T>): Promise<T> => vi.waitFor(look, 30_000);
+
 const folder = mkdtempSync(join(tmpdir(), "xhyved-machine-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 afterEach(() => void vi.useRealTimers());
@@ -155,7 +158,7 @@ describe("what a guest does", () => {
     machine.memory.bytes.fill(0xee, BASE, BASE + 64);
     machine.cpu = { rip: 1 };
     act(machine);
-    await vi.waitFor(() => expect(vm.status.resets).toBe(1));
+    await waitFor(() => expect(vm.status.resets).toBe(1));
     expect(machine.calls).toEqual(["start", "pause", "reset", "resume"]);
     expect(machine.cpu).toMatchObject({ rip: BASE + 32 });
     expect(machine.memory.bytes[BASE]).toBe(header[0]);
@@ -169,7 +172,7 @@ describe("what a guest does", () => {
       park = resolve;
     });
     machine.bus.out(0x64, 0xfe);
-    await vi.waitFor(() => expect(machine.calls).toContain("pause"));
+    await waitFor(() => expect(machine.calls).toContain("pause"));
     machine.bus.out(0x64, 0xfe);
     machine.bus.out(0xcf9, 6);
     park();

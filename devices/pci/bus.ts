@@ -3,8 +3,10 @@
 // Enhanced Configuration Access Mechanism (ECAM)".
 //
 // Writes of configuration space are direct, since they move decoders and route interrupts; so what
-// bus 0's part of ECAM publishes is always what the last write left, and reads of it are shadows.
-import type { DeviceHost, Range } from "../../native/types.js";
+// bus 0's part of ECAM publishes is always what the last write left, and reads of it are shadows. A
+// kernel that looks for functions on 256 buses through the ports asks 8,192 times: the address port is
+// a latch, and the data port reads what ECAM publishes.
+import type { DeviceHost, Range, ReadWay } from "../../native/types.js";
 import { allOnes } from "../bits.js";
 import type { Device } from "../device.js";
 import { RESET_PORT } from "../reset/registers.js";
@@ -54,8 +56,8 @@ export class PciBus implements Device {
   readonly #functions = new Map<number, PciFunction>();
   readonly #intx: IntxUse[] = [];
   readonly #published: Range;
-  readonly #ranges: readonly Range[];
-  #address = 0;
+  readonly #ports: Range;
+  #otherBuses: Range;
 
   constructor(host: DeviceHost, options: PciOptions = {}) {
     this.#host = host;
@@ -63,7 +65,8 @@ export class PciBus implements Device {
     this.router = new IntxRouter(host.interrupts);
     this.#allocator = new BarAllocator(options.ioFrom ?? IO_WINDOW.base);
     this.#published = this.#mapBus0();
-    this.#ranges = [this.#published, this.#mapOtherBuses(), this.#mapPorts()];
+    this.#otherBuses = this.#mapOtherBuses("ones");
+    this.#ports = this.#mapPorts();
     const { buffer, byteOffset, byteLength } = this.#published.shadow;
     new Uint8Array(buffer, byteOffset, byteLength).fill(0xff); // absent functions
   }
@@ -77,6 +80,7 @@ export class PciBus implements Device {
     if (!inRange(bus, 255) || !inRange(slot, 31) || !inRange(address.fn, 7))
       throw new Error(`PCI ${where}: no such address`);
     if (this.#functions.has(keyOf(address))) throw new Error(`PCI ${where}: two functions`);
+    if (bus !== 0) this.#askOfOtherBuses();
     this.#functions.set(keyOf(address), fn);
     const pin = pinOf(address.fn);
     fn.attach({
@@ -108,15 +112,26 @@ export class PciBus implements Device {
     return { address: this.#address };
   }
   restore(state: unknown): void {
-    this.#address = (STATE(state, this.name).address & ADDRESS_WRITABLE) >>> 0;
+    this.#address = STATE(state, this.name).address;
   }
   dispose(): void {
-    for (const range of this.#ranges) range.remove();
+    for (const range of [this.#published, this.#otherBuses, this.#ports]) range.remove();
+  }
+
+  get #address(): number {
+    return this.#ports.shadow.getUint32(0, true);
+  }
+  set #address(value: number) {
+    this.#ports.shadow.setUint32(0, (value & ADDRESS_WRITABLE) >>> 0, true);
   }
 
   #mapPorts(): Range {
+    const ways = [
+      { at: 0, length: DATA_PORT, read: "latch", write: "latch", mask: ADDRESS_WRITABLE },
+      { at: DATA_PORT, length: 4, read: "configuration", ecam: ECAM.base },
+    ] as const;
     return this.#host.bus.map(
-      { name: "pci-config", space: "pio", ...CONFIG_PORTS },
+      { name: "pci-config", space: "pio", ...CONFIG_PORTS, ways },
       {
         read: (offset, size) =>
           offset < DATA_PORT ? this.#readAddress(offset, size) : this.#readData(offset, size),
@@ -143,11 +158,18 @@ export class PciBus implements Device {
     });
   }
 
-  #mapOtherBuses(): Range {
+  /** From the first function on another bus on, the device is asked. */
+  #askOfOtherBuses(): void {
+    this.#otherBuses.remove();
+    this.#otherBuses = this.#mapOtherBuses("direct");
+  }
+
+  #mapOtherBuses(read: ReadWay): Range {
     const base = ECAM.base + BUS_SIZE;
     const length = ECAM.length - BUS_SIZE;
+    const ways = [{ at: 0, length, read }];
     return this.#host.bus.map(
-      { name: "pci-ecam-buses", space: "mmio", base, length },
+      { name: "pci-ecam-buses", space: "mmio", base, length, ways },
       {
         read: (offset, size) => this.#read(offset + BUS_SIZE, size),
         write: (offset, size, value) => this.#write(offset + BUS_SIZE, size, value),
@@ -165,7 +187,7 @@ export class PciBus implements Device {
   }
 
   #writeAddress(offset: number, size: number, value: number): void {
-    if (offset === 0 && size === 4) this.#address = (value & ADDRESS_WRITABLE) >>> 0;
+    if (offset === 0 && size === 4) this.#address = value;
     else if (CONFIG_PORTS.base + offset === RESET_PORT && size === 1)
       this.#options.resetControl?.write(value);
   }

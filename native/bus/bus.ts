@@ -14,8 +14,15 @@ import type {
 import * as wire from "./wire.js";
 
 const SPACE = { pio: 0, mmio: 1 } as const;
-const READ: Record<ReadWay, number> = { direct: 0, shadow: 1, stable: 2 };
-const WRITE: Record<WriteWay, number> = { direct: 0, posted: 1, doorbell: 2, ignored: 3 };
+const READ: Record<ReadWay, number> = {
+  direct: 0,
+  shadow: 1,
+  stable: 2,
+  latch: 3,
+  configuration: 4,
+  ones: 5,
+};
+const WRITE: Record<WriteWay, number> = { direct: 0, posted: 1, doorbell: 2, ignored: 3, latch: 4 };
 
 /** One call serves no more than this, so that the event loop gets its turn. */
 const MOST_AT_ONCE = 512;
@@ -94,9 +101,10 @@ export class SharedBus implements Bus {
     return range;
   }
 
-  #row({ at, length, read = "direct", write = "direct", clears }: RegisterWays): number[] {
+  #row({ at, length, read = "direct", write = "direct", ...more }: RegisterWays): number[] {
+    const { clears, mask = 0, ecam = 0 } = more;
     const line = clears === undefined ? -1 : this.#lineId(clears.line);
-    return [at, length, READ[read], WRITE[write], (clears?.mask ?? 0) >>> 0, line];
+    return [at, length, READ[read], WRITE[write], (clears?.mask ?? 0) >>> 0, line, mask, ecam];
   }
 
   /** Serves until the next ticket is not there yet, or its bound is reached. */

@@ -7,6 +7,9 @@ import { FakeMachine } from "../fakes.js";
 import { multibootHeader } from "../loaders/fakes.js";
 import { type ProcessHost, runProcess } from "./run.js";
 
+/** The default second is short on a busy host. */
+const waitFor = <T>(look: () => T | Promise<T>): Promise<T> => vi.waitFor(look, 30_000);
+
 const BASE = 0x100000;
 const UUID = "01234567-89ab-cdef-0123-456789abcdef";
 let folder: string;
@@ -78,7 +81,7 @@ class Client {
 
   static async open(): Promise<Client> {
     const path = join(folder, "vm.sock");
-    await vi.waitFor(() => expect(statSync(path).isSocket()).toBe(true));
+    await waitFor(() => expect(statSync(path).isSocket()).toBe(true));
     return new Promise((resolve) => {
       const socket = connect(path, () => resolve(new Client(socket)));
     });
@@ -91,9 +94,10 @@ class Client {
   }
 
   find(test: (message: Message) => boolean): Promise<Message> {
-    return vi.waitFor(() => {
+    return waitFor(() => {
       const found = this.messages.find(test);
-      if (found === undefined) throw new Error(`not among ${JSON.stringify(this.messages)}`);
+      if (found === undefined)
+        throw new Error(`not among ${JSON.stringify(this.messages).slice(0, 1000)}`);
       return found;
     });
   }
@@ -138,7 +142,7 @@ describe("a VM process", () => {
   it("answers for state, statistics and registers", async () => {
     launch();
     const client = await Client.open();
-    await vi.waitFor(async () => {
+    await waitFor(async () => {
       const { result } = await client.call("state");
       expect(result).toMatchObject({ status: { state: "running" }, acpiEnabled: false });
     });
@@ -191,7 +195,7 @@ describe("a VM process", () => {
       machine.bus.out(0x3f8, 0x41);
       if (round % 65536 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
-    await vi.waitFor(async () =>
+    await waitFor(async () =>
       expect((await other.call("state")).result).toMatchObject({ consoleEnd: 3 * 2 ** 20 }),
     );
     slow.socket.resume();
@@ -245,9 +249,7 @@ describe("what a client sends", () => {
     client.socket.write("x".repeat(2 ** 20 + 1));
     const { error } = await client.find(() => true);
     expect(error?.message).toContain("1048576 bytes");
-    await vi.waitFor(() =>
-      expect(client.socket.destroyed || client.socket.readableEnded).toBe(true),
-    );
+    await waitFor(() => expect(client.socket.destroyed || client.socket.readableEnded).toBe(true));
   });
 });
 

@@ -6,7 +6,8 @@ namespace hv::addon {
 namespace {
 
 constexpr std::uint64_t kSafe = (1ull << 53) - 1;
-constexpr unsigned kWaysFields = 6;  // at, length, read, write, clears' mask, clears' line or -1
+// at, length, read, write, clears' mask, clears' line or -1, latch's mask, configuration's base
+constexpr unsigned kWaysFields = 8;
 constexpr double kWord = 4294967295.0;
 
 }  // namespace
@@ -21,8 +22,8 @@ bool VmObject::read_ways(Napi::Array flat, std::vector<RegisterWays>& ways) {
       field[n] = value.As<Napi::Number>().DoubleValue();
       if (!(field[n] >= (n == 5 ? -1 : 0) && field[n] <= kWord)) return false;
     }
-    if (field[2] > static_cast<double>(ReadWay::kStable)) return false;
-    if (field[3] > static_cast<double>(WriteWay::kIgnored)) return false;
+    if (field[2] > static_cast<double>(ReadWay::kOnes)) return false;
+    if (field[3] > static_cast<double>(WriteWay::kLatch)) return false;
     if (field[5] >= static_cast<double>(lines_.size())) return false;
     RegisterWays& entry = ways.emplace_back();
     entry.at = static_cast<std::uint32_t>(field[0]);
@@ -31,6 +32,8 @@ bool VmObject::read_ways(Napi::Array flat, std::vector<RegisterWays>& ways) {
     entry.write = static_cast<WriteWay>(field[3]);
     entry.clear_mask = static_cast<std::uint32_t>(field[4]);
     entry.line = field[5] < 0 ? nullptr : &lines_[static_cast<std::size_t>(field[5])];
+    entry.latch_mask = static_cast<std::uint32_t>(field[6]);
+    entry.configuration = static_cast<std::uint64_t>(field[7]);
   }
   return true;
 }
@@ -45,7 +48,7 @@ Napi::Value VmObject::map_range(const Info& info) {
   const Napi::Array flat = args.array(4, "ways");
   if (!args.ok() || !alive(info)) return info.Env().Undefined();
   if (!read_ways(flat, spec.ways))
-    return args.fail("ways", "rows of six numbers"), info.Env().Undefined();
+    return args.fail("ways", "rows of eight numbers"), info.Env().Undefined();
   Range* range = nullptr;
   const std::string wrong = vm_->bus().map().add(std::move(spec), range);
   if (!wrong.empty()) {

@@ -86,27 +86,66 @@ void Bus::write_part(VcpuIndex vcpu, Range& range, std::uint64_t offset, unsigne
 
 std::uint32_t Bus::read_register(VcpuIndex vcpu, Range& range, std::uint32_t offset,
                                  unsigned size) {
-  const ReadWay way = range.ways(offset, size).read;
-  // A posted write that this vCPU, or one it has heard from, has made is counted before.
-  const bool published =
-      way == ReadWay::kStable ||
-      (way == ReadWay::kShadow &&
-       range.block->wire().pending.load(std::memory_order_seq_cst) == 0);
-  if (published) {
+  if (const auto value = published(vcpu, range, offset, size)) {
     count(range.counts.shadow);
-    return read_shadow(range, offset, size);
+    return *value;
   }
   count(range.counts.direct);
   return channel_.ask(vcpu, range, offset, size, wire::Kind::kRead, 0)
       .value_or(static_cast<std::uint32_t>(ones(size)));
 }
 
+std::optional<std::uint32_t> Bus::published(VcpuIndex vcpu, Range& range, std::uint32_t offset,
+                                            unsigned size) {
+  const RegisterWays& ways = range.ways(offset, size);
+  switch (ways.read) {
+    case ReadWay::kDirect:
+      return std::nullopt;
+    case ReadWay::kShadow:
+      // A posted write that this vCPU, or one it has heard from, has made is counted before.
+      if (range.block->wire().pending.load(std::memory_order_seq_cst) != 0) return std::nullopt;
+      return read_shadow(range, offset, size);
+    case ReadWay::kStable:
+      return read_shadow(range, offset, size);
+    case ReadWay::kLatch:
+      if (size != ways.length) return std::nullopt;
+      return read_shadow(range, offset, size);
+    case ReadWay::kConfiguration:
+      return configuration(vcpu, range, ways, offset, size);
+    case ReadWay::kOnes:
+      return static_cast<std::uint32_t>(ones(size));
+  }
+  return std::nullopt;
+}
+
+// The latch's bits 23:2 name bus, device, function and dword; in ECAM's offsets the first three are
+// four bits further up (PCI Express Base Specification 3.0, 7.2.2).
+std::optional<std::uint32_t> Bus::configuration(VcpuIndex vcpu, Range& range,
+                                                const RegisterWays& ways, std::uint32_t offset,
+                                                unsigned size) {
+  constexpr std::uint32_t kEnable = 1u << 31, kFunction = 0xffff00, kDword = 0xfc;
+  const std::uint32_t lane = offset - ways.at;
+  if (lane % size != 0) return std::nullopt;
+  const std::uint32_t address = read_shadow(range, ways.at - 4, 4);
+  if ((address & kEnable) == 0) return static_cast<std::uint32_t>(ones(size));
+  const std::uint64_t at = ways.configuration + (std::uint64_t{address & kFunction} << 4) +
+                           (address & kDword) + lane;
+  const BusMap::Hit hit = map_.find(vcpu, Space::kMemory, at);
+  if (hit.range == nullptr || hit.range->spec.native != nullptr) return std::nullopt;
+  return published(vcpu, *hit.range, static_cast<std::uint32_t>(hit.offset), size);
+}
+
 void Bus::write_register(VcpuIndex vcpu, Range& range, std::uint32_t offset, unsigned size,
                          std::uint32_t value) {
   const RegisterWays& ways = range.ways(offset, size);
-  switch (ways.write) {
+  WriteWay way = ways.write;
+  if (way == WriteWay::kLatch && size != ways.length) way = WriteWay::kDirect;
+  switch (way) {
     case WriteWay::kIgnored:
       return;
+    case WriteWay::kLatch:
+      count(range.counts.shadow);
+      return write_latch(range, ways, value);
     case WriteWay::kDirect:
       count(range.counts.direct);
       channel_.ask(vcpu, range, offset, size, wire::Kind::kWrite, value);

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include "base/json.h"
 #include "base/types.h"
@@ -39,6 +40,12 @@ class Bus {
   void write_part(VcpuIndex vcpu, Range& range, std::uint64_t offset, unsigned size,
                   std::uint64_t value);
   std::uint32_t read_register(VcpuIndex vcpu, Range& range, std::uint32_t offset, unsigned size);
+  // Empty: only the device can say.
+  std::optional<std::uint32_t> published(VcpuIndex vcpu, Range& range, std::uint32_t offset,
+                                         unsigned size);
+  std::optional<std::uint32_t> configuration(VcpuIndex vcpu, Range& range,
+                                             const RegisterWays& ways, std::uint32_t offset,
+                                             unsigned size);
   void write_register(VcpuIndex vcpu, Range& range, std::uint32_t offset, unsigned size,
                       std::uint32_t value);
   void unclaimed(const Unclaimed& access);

@@ -52,7 +52,7 @@ struct Rig {
 };
 
 RegisterWays ways(std::uint32_t at, std::uint32_t length, ReadWay read, WriteWay write) {
-  return {at, length, read, write, 0, nullptr};
+  return {at, length, read, write, 0, nullptr, 0, 0};
 }
 
 struct FakeLine final : LevelLine {
@@ -61,6 +61,74 @@ struct FakeLine final : LevelLine {
 };
 
 }  // namespace
+
+// PCI Local Bus Specification 3.0, 3.2.2.3.2: 31 enable, 23:16 bus, 15:11 device, 10:8 function.
+TEST(configuration_reads_take_no_handler_where_ecam_publishes) {
+  std::vector<Served> asked;
+  std::mutex mutex;
+  RegisterWays latch = ways(0, 4, ReadWay::kLatch, WriteWay::kLatch);
+  latch.latch_mask = 0x80fffffc;
+  RegisterWays data = ways(4, 4, ReadWay::kConfiguration, WriteWay::kDirect);
+  data.configuration = 0xe0000000;
+  Rig rig{[&](const Served& s) -> std::uint32_t {
+            std::scoped_lock hold{mutex};
+            asked.push_back(s);
+            return 0x1234;
+          },
+          {latch, data}};
+  const auto map = [&](std::uint64_t base, std::uint32_t length, ReadWay read) {
+    RangeSpec spec{"ecam", Space::kMemory, base, length, {}, nullptr};
+    spec.ways = {ways(0, length, read, WriteWay::kDirect)};
+    Range* range = nullptr;
+    EXPECT_EQ(rig.bus.map().add(std::move(spec), range), "");
+    return range;
+  };
+  Range* const bus0 = map(0xe0000000, 1 << 20, ReadWay::kShadow);
+  map(0xe0100000, 1 << 20, ReadWay::kOnes);
+  const std::uint32_t at = 3 << 15 | 1 << 12 | 0x2c;  // 00:03.1, dword 0x2c
+  for (std::uint32_t i = 0; i < 4; ++i)
+    bus0->block->shadow()[at + i] = static_cast<std::uint8_t>(0xa0 + i);
+
+  rig.out(0, 0, 0xff00192f, 4);  // reserved bits are written too
+  EXPECT_EQ(rig.in(0, 0, 4), 0x8000192cu);
+  EXPECT_EQ(rig.in(1, 4, 4), 0xa3a2a1a0u);
+  EXPECT_EQ(rig.in(1, 6, 2), 0xa3a2u);
+  EXPECT_EQ(rig.in(1, 5, 1), 0xa1u);
+  rig.out(0, 0, 0x0000192c, 4);  // not enabled
+  EXPECT_EQ(rig.in(0, 4, 4), 0xffffffffu);
+  rig.out(0, 0, 0x8001192c, 4);  // nobody on bus 1
+  EXPECT_EQ(rig.in(0, 4, 2), 0xffffu);
+  {
+    std::scoped_lock hold{mutex};
+    EXPECT_EQ(asked.size(), 0u);
+  }
+  // The device is asked of a part of the latch, of what is not aligned, and of what nobody maps.
+  rig.out(0, 1, 6, 1);
+  EXPECT_EQ(rig.in(0, 1, 1), 0x34u);
+  EXPECT_EQ(rig.in(0, 5, 2), 0x1234u);
+  rig.out(0, 0, 0x80021900, 4);
+  EXPECT_EQ(rig.in(0, 4, 4), 0x1234u);
+  rig.out(0, 4, 0x55, 1);
+  EXPECT_EQ(rig.in(0, 0, 4), 0x80021900u);
+  std::scoped_lock hold{mutex};
+  EXPECT_EQ(asked.size(), 5u);
+}
+
+TEST(what_is_no_address_and_data_port_is_refused) {
+  BusMap map;
+  Range* range = nullptr;
+  const auto add = [&](std::vector<RegisterWays> declared) {
+    return map.add({"odd", Space::kPorts, 0x100, 8, std::move(declared), nullptr}, range);
+  };
+  const RegisterWays latch = ways(0, 4, ReadWay::kLatch, WriteWay::kLatch);
+  const RegisterWays data = ways(4, 4, ReadWay::kConfiguration, WriteWay::kDirect);
+  EXPECT_EQ(add({ways(0, 2, ReadWay::kLatch, WriteWay::kDirect)}).empty(), false);
+  EXPECT_EQ(add({ways(2, 4, ReadWay::kDirect, WriteWay::kLatch)}).empty(), false);
+  EXPECT_EQ(add({data}).empty(), false);
+  EXPECT_EQ(add({ways(0, 4, ReadWay::kConfiguration, WriteWay::kDirect)}).empty(), false);
+  EXPECT_EQ(add({ways(0, 4, ReadWay::kShadow, WriteWay::kDirect), data}).empty(), false);
+  EXPECT_EQ(add({latch, data}), "");
+}
 
 TEST(a_direct_access_is_served_after_every_earlier_post_of_any_vcpu) {
   std::atomic<std::uint32_t> latest[2] = {0, 0};

@@ -14,12 +14,28 @@ constexpr RegisterWays kUndeclared{};
 
 std::uint8_t load_byte(const std::uint8_t* at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
 
+bool is_latch(const RegisterWays& ways) {
+  return ways.read == ReadWay::kLatch || ways.write == WriteWay::kLatch;
+}
+
+// Of address and data port, `before` being what was declared before `ways`.
+std::string check_configuration(const RegisterWays& ways, const RegisterWays* before) {
+  const bool aligned_dword = ways.length == 4 && ways.at % 4 == 0;
+  if (is_latch(ways) && !aligned_dword) return "a latch is four bytes at a multiple of four";
+  if (ways.read != ReadWay::kConfiguration) return {};
+  const bool has_latch = before != nullptr && before->at + 4 == ways.at && is_latch(*before);
+  return aligned_dword && has_latch ? "" : "configuration data needs a latch just before it";
+}
+
 std::string check_ways(const RangeSpec& spec) {
   std::uint64_t end = 0;
+  const RegisterWays* before = nullptr;
   for (const RegisterWays& ways : spec.ways) {
     if (ways.length == 0 || ways.at < end || ways.at + std::uint64_t{ways.length} > spec.length)
       return "its register ways overlap, are out of order, or end past the range";
     end = ways.at + std::uint64_t{ways.length};
+    if (std::string wrong = check_configuration(ways, before); !wrong.empty()) return wrong;
+    before = &ways;
     if (ways.clear_mask == 0) continue;
     if (ways.length > 4 || ways.write != WriteWay::kPosted || ways.line == nullptr)
       return "`clears` needs a posted register of at most 4 bytes and an interrupt line";
@@ -63,6 +79,11 @@ std::uint32_t read_shadow(Range& range, std::uint64_t offset, unsigned size) {
   std::uint32_t value = 0;
   for (unsigned i = 0; i < size; ++i) value |= std::uint32_t{load_byte(at + i)} << (8 * i);
   return value;
+}
+
+void write_latch(Range& range, const RegisterWays& ways, std::uint32_t value) {
+  auto* const at = reinterpret_cast<std::uint32_t*>(range.block->shadow() + ways.at);
+  __atomic_store_n(at, value & ways.latch_mask, __ATOMIC_RELEASE);
 }
 
 void clear_status(Range& range, const RegisterWays& ways, std::uint64_t offset, unsigned size,

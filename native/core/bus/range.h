@@ -14,8 +14,8 @@
 namespace hv {
 
 enum class Space : std::uint8_t { kPorts, kMemory };
-enum class ReadWay : std::uint8_t { kDirect, kShadow, kStable };
-enum class WriteWay : std::uint8_t { kDirect, kPosted, kDoorbell, kIgnored };
+enum class ReadWay : std::uint8_t { kDirect, kShadow, kStable, kLatch, kConfiguration, kOnes };
+enum class WriteWay : std::uint8_t { kDirect, kPosted, kDoorbell, kIgnored, kLatch };
 
 // An interrupt line as a register's write-1-to-clear declaration needs it.
 class LevelLine {
@@ -42,6 +42,8 @@ struct RegisterWays {
   // device that is still behind with a posted clear would bring back what is gone.
   std::uint32_t clear_mask = 0;
   LevelLine* line = nullptr;
+  std::uint32_t latch_mask = 0;    // kLatch: the bits that it holds
+  std::uint64_t configuration = 0; // kConfiguration: where ECAM begins in memory
 };
 
 struct RangeSpec {
@@ -91,6 +93,9 @@ struct Range {
 
 // What the published bytes say, little-endian; size 1, 2 or 4, inside the range.
 std::uint32_t read_shadow(Range& range, std::uint64_t offset, unsigned size);
+
+// The whole of a latch is written.
+void write_latch(Range& range, const RegisterWays& ways, std::uint32_t value);
 
 // Clears the ones of `value` that the declaration allows and lowers the line when none is left.
 void clear_status(Range& range, const RegisterWays& ways, std::uint64_t offset, unsigned size,
