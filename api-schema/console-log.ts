@@ -7,12 +7,13 @@
 // holds up to half of the limit, and the oldest go when all together would be over it.
 import {
   closeSync,
+  constants,
   fstatSync,
+  lstatSync,
   openSync,
   readdirSync,
   readSync,
   rmSync,
-  statSync,
   writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -80,21 +81,33 @@ function listSegments(base: string): Segment[] {
       path: join(dirname(base), name),
       start: Number(name.slice(prefix.length)),
     }))
+    .filter(({ start }) => Number.isSafeInteger(start))
     .sort((a, b) => a.start - b.start);
 }
 
-const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+/** The files of a history, oldest first. */
+export const consoleSegments = (base: string): string[] =>
+  listSegments(base).map(({ path }) => path);
+
+/** Who writes a history is trusted less than who reads it: a link there is nothing. */
+function sizeOf(path: string): number {
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  return stats?.isFile() ? stats.size : 0;
+}
 
 const extent = (segments: readonly Segment[]): { first: number; end: number } => {
   const last = segments.at(-1);
   return { first: segments[0]?.start ?? 0, end: last ? last.start + sizeOf(last.path) : 0 };
 };
 
-/** undefined: the file went away between listing and opening. */
+/** No link is followed, and no pipe waited for. */
+const HISTORY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** undefined: the file went away between listing and opening, or is not for us. */
 function readSegment({ path, start }: Segment, from: number, max: number): Uint8Array | undefined {
   let fd: number;
   try {
-    fd = openSync(path, "r");
+    fd = openSync(path, HISTORY);
   } catch {
     return undefined;
   }
@@ -109,8 +122,9 @@ function readSegment({ path, start }: Segment, from: number, max: number): Uint8
 
 /** One contiguous run of output at or after `offset`; empty at the end of the log. */
 export function readConsoleLog(base: string, offset: number, max: number): ConsoleRead {
+  const unreadable = new Set<string>();
   for (;;) {
-    const segments = listSegments(base);
+    const segments = listSegments(base).filter(({ path }) => !unreadable.has(path));
     const { first, end } = extent(segments);
     const segment = segments.find(({ path, start }) => {
       const size = sizeOf(path);
@@ -121,6 +135,7 @@ export function readConsoleLog(base: string, offset: number, max: number): Conso
     const bytes = readSegment(segment, from, max);
     if (bytes !== undefined)
       return { offset: from, bytes, first, end: Math.max(end, from + bytes.length) };
+    unreadable.add(segment.path);
   }
 }
 

@@ -1,8 +1,9 @@
 // How a VM process is started and what it leaves behind. `node dist/vmm/process/main.js FOLDER`:
 // FOLDER is the VM's runtime folder, made by who starts it (mode 0700) with launch.json in it.
 // Standard streams are files. The process takes `lock` first (flock, held while it lives; its pid
-// in decimal inside), listens on `vm.sock`, and keeps `status.json` (replaced by rename, synced
-// to disk whenever the state is a last one), so that a daemon that was dead learns what happened.
+// in decimal inside), listens on `vm.sock` (what is said:
+// vm-rpc.ts) and on `fd.sock` (descriptors for it), and keeps `status.json` (written over in place, always
+// whole JSON, synced to disk whenever the state is a last one), so that a daemon that was dead learns what happened.
 import { type Static, Type } from "@sinclair/typebox";
 import { HostPath, VmDefinition } from "./definition.js";
 import { closed, literals } from "./shape.js";
@@ -12,9 +13,17 @@ export const runtimeFiles = {
   launch: "launch.json",
   lock: "lock",
   socket: "vm.sock",
+  files: "fd.sock",
   status: "status.json",
   console: "console.log",
 } as const;
+
+/** A user of the host with a group, by their numbers; never root. */
+export const Account = closed({
+  uid: Type.Integer({ minimum: 1, maximum: 2 ** 32 - 2 }),
+  gid: Type.Integer({ minimum: 1, maximum: 2 ** 32 - 2 }),
+});
+export type Account = Static<typeof Account>;
 
 export const LaunchFile = Type.Object(
   {
@@ -35,6 +44,10 @@ export const LaunchFile = Type.Object(
     ),
     /** Go on from this folder of saveState instead of booting. */
     restore: Type.Optional(HostPath),
+    /** Whom the process becomes, for good, when its machine stands. Only root can. */
+    user: Type.Optional(Account),
+    /** The definition's files are opened beneath these, through no link that leads out; absent: by name. */
+    folders: Type.Optional(Type.Array(HostPath)),
     /** Seconds the socket stays open after the last state, for clients to read it. */
     linger: Type.Number({ minimum: 0, maximum: 60, default: 0 }),
   },

@@ -9,10 +9,13 @@ import { closed, count, literals, PciSlot } from "./shape.js";
 
 /**
  * 1: the first release. 2: the process answers a client of either protocol in its own; statistics
- * of devices; the nonce among its arguments. What is new in a protocol is optional in its answers,
+ * of devices; the nonce among its arguments. 3: files that are opened for it while it runs are handed
+ * over as descriptors. What is new in a protocol is optional in its answers,
  * so that a process of the release before can be governed until its VM ends.
  */
-export const VM_PROTOCOL = 2;
+export const VM_PROTOCOL = 3;
+/** The first that takes descriptors. */
+export const PROTOCOL_WITH_FILES = 3;
 /** The oldest that is still understood: of the release before this one. */
 export const MIN_VM_PROTOCOL = 1;
 export const MAX_LINE = 1024 * 1024;
@@ -20,6 +23,12 @@ export const MAX_LINE = 1024 * 1024;
 export const MAX_SOCKET_PATH = 103;
 
 const none = closed({});
+
+/**
+ * The file that the method names has been opened by who asks: its descriptor was sent over `fd.sock`
+ * (SCM_RIGHTS) with this text, on a connection of its own, before the method was called.
+ */
+const files = Type.Optional(Type.String({ minLength: 1, maxLength: 64 }));
 
 /**
  * created: assembled, nothing ran. starting: images are being placed. stopping: the vCPUs are
@@ -143,11 +152,11 @@ export const vmMethods = {
   /** What lies in the CD drives. */
   media: method(none, DriveList),
   /** Ejects, and inserts where there is a path; answers with all drives. */
-  changeMedium: method(closed({ ...MediumChange.properties, device: DriveName }), DriveList),
+  changeMedium: method(closed({ ...MediumChange.properties, device: DriveName, files }), DriveList),
   networks: method(none, closed({ networks: Type.Array(NetworkView) })),
   /** Plugs a card's cable in or out. */
   setLink: method(closed({ slot: PciSlot, up: Type.Boolean() }), NetworkView),
-  startCapture: method(closed({ slot: PciSlot, ...CaptureRequest.properties }), NetworkView),
+  startCapture: method(closed({ slot: PciSlot, ...CaptureRequest.properties, files }), NetworkView),
   /** The last view of it. */
   stopCapture: method(closed({ slot: PciSlot }), NetworkView),
   /** Into a new folder; only while paused. */

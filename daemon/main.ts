@@ -27,6 +27,7 @@ import { parseSettings, type Settings, type TcpSettings, USAGE } from "./setting
 import { Supervisor } from "./supervisor/supervisor.js";
 import { VmFolders } from "./supervisor/vm-folders.js";
 import { version } from "./version.js";
+import { vmUser } from "./vm-user.js";
 
 function checkSocketPath(path: string): void {
   const length = Buffer.byteLength(path);
@@ -59,12 +60,13 @@ async function serve(settings: Settings): Promise<void> {
   }
 
   const files = settings.tcp && tcpFiles(settings.tcp);
+  const user = vmUser(settings.vmUser);
   const log = pino({ level: settings.logLevel });
   const db = new Database(stateDir);
   const events = new EventLog(db);
   const images = new Images(stateDir);
   const paths = new PathRules(settings.paths, images.folder);
-  const folders = new VmFolders(stateDir, runtimeDir, paths);
+  const folders = new VmFolders(stateDir, runtimeDir, { paths, user });
   const networks = new Networks(db, events);
   const supervisor = new Supervisor({ db, events, folders, log, paths, images, networks });
   const operations = new Operations({ db, events, log });

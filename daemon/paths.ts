@@ -29,6 +29,24 @@ export class PathRules {
     this.folders = folders.map((folder) => resolve(folder));
   }
 
+  /** Where all that may be opened lies, the daemon's own images besides; none: anywhere. */
+  get openedIn(): readonly string[] {
+    if (this.folders.length === 0 || this.#images === undefined) return this.folders;
+    return [...this.folders, this.#images];
+  }
+
+  /** open(2) of what check() has let through, through no link that leads out; throws Node's errors. */
+  open(path: string, flags: number, mode = 0): number {
+    const folder = this.openedIn.find((one) => isWithin(one, path));
+    if (folder === undefined) return openSync(path, flags, mode);
+    const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      return host().openBeneath(fd, inside(folder, path), flags, mode);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
   /** Throws InvalidRequest with every path of `value` that may not be named. */
   check(schema: TSchema, value: unknown, { remote, known = [] }: PathCheck): void {
     const problems = this.problems(schema, value, { remote, known });

@@ -24,6 +24,8 @@ export interface Settings {
   readonly paths: readonly string[];
   readonly socketOptions: { readonly mode: number; readonly group: string | undefined };
   readonly tcp: TcpSettings | undefined;
+  /** Whom VM processes become; undefined: VM_USER, where that can be. */
+  readonly vmUser: string | undefined;
   readonly logLevel: string;
 }
 
@@ -44,6 +46,8 @@ Runs virtual machines and offers them over a local API.
   --host-name NAME    another name that clients know this host by; may be given again
   --path DIR          a folder that the files of definitions must lie in; may be given again.
                       Without it clients of the socket may name any file, others none
+  --vm-user USER      whom VM processes become when their machine stands; of a daemon of root's
+                      on Linux (xhyved-vm, where there is such a user; root: nobody else)
   --log-level LEVEL   trace, debug, info, warn, error or silent (info)
   -h, --help          this text
   -v, --version       the version
@@ -128,6 +132,7 @@ export function parseSettings(args: readonly string[]): Settings | "help" | "ver
       "tls-cert": { type: "string" },
       "tls-key": { type: "string" },
       "host-name": { type: "string", multiple: true },
+      "vm-user": { type: "string" },
       "log-level": { type: "string" },
       help: { type: "boolean", short: "h" },
       version: { type: "boolean", short: "v" },
@@ -144,6 +149,7 @@ export function parseSettings(args: readonly string[]): Settings | "help" | "ver
     paths: values.path.map((folder) => resolve(folder)),
     socketOptions: { mode: parseMode(values["socket-mode"]), group: values["socket-group"] },
     tcp: values.listen === undefined ? undefined : parseListen(values.listen, values),
+    vmUser: values["vm-user"],
     logLevel: values["log-level"] ?? "info",
   };
 }

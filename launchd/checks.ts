@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import Sqlite from "better-sqlite3";
 import { MAX_SOCKET_PATH } from "../api-schema/index.js";
 import type { Settings } from "../daemon/settings.js";
+import { VM_USER, vmUser } from "../daemon/vm-user.js";
 import { host } from "../native/host.js";
 import type { Layout } from "./plan.js";
 import { planOf } from "./plan.js";
@@ -237,6 +238,18 @@ function clock(): Result {
     : ok(source);
 }
 
+/** Of a daemon that root starts on Linux: others have only the one user that they are. */
+function vmProcesses({ settings }: Subject): Result {
+  if (process.platform !== "linux" || process.getuid?.() !== 0)
+    return ok("VMs run as the user who starts the daemon");
+  const user = vmUser(settings.vmUser);
+  if (user !== undefined) return ok(`VMs become user ${user.uid}, group ${user.gid}`);
+  return warning(
+    "VMs run as root",
+    `make a user ${VM_USER} ('xhyved install' does, with systemd), or see --vm-user`,
+  );
+}
+
 /** A check that cannot be made is a warning, never the end of the others. */
 const cannot = (error: unknown): Result =>
   warning(`it cannot be looked at: ${(error as Error).message}`, "nothing; it may be fine");
@@ -250,6 +263,7 @@ const CHECKS: readonly Check[] = [
   { name: "runtime folder", run: ({ settings }) => folder(settings.runtimeDir) },
   { name: "socket path", run: socketPath },
   { name: "disk room", run: diskRoom },
+  { name: "VM user", run: vmProcesses },
   { name: "registry", run: registry },
   { name: "daemon", run: daemon },
   { name: "TCP port", run: port },

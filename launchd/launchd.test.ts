@@ -32,15 +32,17 @@ describe("install for systemd", () => {
   const units = ["xhyved.socket", "xhyved.service", "xhyved-guests.service"].map(
     (name) => `etc/systemd/system/${name}`,
   );
+  const user = "etc/sysusers.d/xhyved.conf";
+  const there = () => [user, ...units].map((path) => existsSync(join(work, path)));
   const install = (...more: string[]) =>
     xhyved("install", "--manager", "systemd", "--root", work, ...more);
 
   test("writes the units, again without a change, and takes them out", () => {
     expect(install().status).toBe(0);
-    expect(units.map((unit) => existsSync(join(work, unit)))).toEqual([true, true, true]);
-    expect(install().stdout.match(/^unchanged /gm)).toHaveLength(3);
+    expect(there()).toEqual([true, true, true, true]);
+    expect(install().stdout.match(/^unchanged /gm)).toHaveLength(4);
     expect(xhyved("uninstall", "--manager", "systemd", "--root", work).status).toBe(0);
-    expect(units.map((unit) => existsSync(join(work, unit)))).toEqual([false, false, false]);
+    expect(there()).toEqual([false, false, false, false]);
   });
 
   test("VMs outlive the daemon, and guests are shut down before it ends", () => {
@@ -56,6 +58,15 @@ describe("install for systemd", () => {
     expect(installed("etc/systemd/system/xhyved.socket")).toMatch(
       /^ListenStream=\/run\/xhyved\/xhyved\.sock$/m,
     );
+  });
+
+  test("VMs get a user of their own, where root installs", () => {
+    install();
+    expect(installed(user)).toMatch(/^u xhyved-vm - /m);
+    const { stdout } = xhyved("install", "--manager", "systemd", "--print");
+    expect(stdout).toContain(`# then: systemd-sysusers /${user}\n`);
+    const forOne = xhyved("install", "--manager", "systemd", "--user", "--print");
+    expect(forOne.stdout).not.toContain("sysusers");
   });
 
   test("a path with spaces and signs that systemd reads stays one word", () => {

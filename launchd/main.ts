@@ -30,7 +30,7 @@ Examples:
 `,
   uninstall: `usage: xhyved uninstall [--user] [--manager NAME] [--root DIR]
 
-Takes out what 'xhyved install' put in. Definitions and disks stay. With systemd running VMs stay
+Takes out what 'xhyved install' put in. Definitions and disks stay, and the user xhyved-vm. With systemd running VMs stay
 too; launchd shuts the guests down, as it does when the host goes down.
 `,
   doctor: `usage: xhyved doctor [--json] [options of xhyved]
@@ -57,6 +57,7 @@ const OPTIONS = {
   listen: { type: "string" },
   "tls-cert": { type: "string" },
   "tls-key": { type: "string" },
+  "vm-user": { type: "string" },
   json: { type: "boolean" },
   help: { type: "boolean", short: "h" },
 } as const;
@@ -72,12 +73,12 @@ function managerOf(named: string | undefined): Manager {
 
 /** Both the daemon's own folders and those of the plan come from its one parser. */
 const daemonArguments = (values: Values): string[] =>
-  (["state-dir", "runtime-dir", "socket", "listen", "tls-cert", "tls-key"] as const).flatMap(
-    (name) => {
-      const value = values[name];
-      return value === undefined ? [] : [`--${name}`, value];
-    },
-  );
+  (
+    ["state-dir", "runtime-dir", "socket", "listen", "tls-cert", "tls-key", "vm-user"] as const
+  ).flatMap((name) => {
+    const value = values[name];
+    return value === undefined ? [] : [`--${name}`, value];
+  });
 
 function layoutOf(values: Values): Layout {
   const settings = parseSettings(daemonArguments(values));

@@ -83,6 +83,9 @@ function fill(template: string, layout: Layout, quote: Quote): string {
   });
 }
 
+/** sysusers.d(5): the user that VM processes become. It stays when the rest is taken out. */
+const SYSUSERS = "/etc/sysusers.d/xhyved.conf";
+
 const SYSTEMD_UNITS = ["xhyved.socket", "xhyved.service", "xhyved-guests.service"] as const;
 
 function systemdPlan(layout: Layout): Plan {
@@ -95,13 +98,16 @@ function systemdPlan(layout: Layout): Plan {
     ...(system ? [] : ["--user"]),
     ...args,
   ];
+  const units = SYSTEMD_UNITS.map((name) => ({
+    path: join(folder, name),
+    text: fill(name, layout, unit),
+  }));
+  const user = { path: SYSUSERS, text: fill("sysusers.conf", layout, plain) };
   return {
     folders: [layout.stateDir],
-    files: SYSTEMD_UNITS.map((name) => ({
-      path: join(folder, name),
-      text: fill(name, layout, unit),
-    })),
+    files: system ? [user, ...units] : units,
     enable: [
+      ...(system ? [["systemd-sysusers", SYSUSERS] as const] : []),
       systemctl("daemon-reload"),
       // The daemon itself too, not only its socket: VMs with autostart want it at boot.
       systemctl("enable", "--now", ...SYSTEMD_UNITS),

@@ -1,5 +1,6 @@
 // What Node lacks of the host, for the daemon and the VM process: locks, identities of processes and
 // peers, opening beneath a folder, passing descriptors, the service manager. No VM code is behind it.
+import type { Socket } from "node:net";
 import { loadAddon } from "./addon.js";
 
 /** In bytes. */
@@ -36,6 +37,8 @@ export interface HostFacilities {
   /** A flock() that does not wait, exclusive unless `shared`; false where another open file's is in the way. */
   lockFile(fd: number, shared?: boolean): boolean;
   unlockFile(fd: number): void;
+  /** The same open file under another number: offset, flags and lock are shared. */
+  duplicate(fd: number): number;
   /**
    * What memory, offsets and lengths of a file that is open past the page cache must be multiples
    * of; more than 65536: it cannot be read so.
@@ -75,3 +78,9 @@ export const host = (): HostFacilities => {
   loaded ??= loadAddon("host") as HostFacilities;
   return loaded;
 };
+
+/** Of an open socket: Node keeps it to itself but for this. undefined where it is closed. */
+export function descriptorOf(socket: Socket): number | undefined {
+  const { fd = -1 } = (socket as unknown as { _handle?: { fd?: number } })._handle ?? {};
+  return fd < 0 ? undefined : fd;
+}

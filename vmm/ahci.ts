@@ -10,7 +10,8 @@ import type { BlockBackend } from "../devices/block/backend.js";
 import type { PciBus } from "../devices/pci/bus.js";
 import { serialOf } from "../devices/virtio-blk/model.js";
 import type { Machine } from "../native/types.js";
-import { diskKey, type LockFile, type OpenDisks, openDisk } from "./disks.js";
+import { diskKey, type OpenDisks, openDisk } from "./disks.js";
+import type { HostFiles } from "./host-files.js";
 import type { GuestRequests } from "./machine.js";
 import type { PlacedDevice } from "./slots.js";
 
@@ -74,15 +75,15 @@ function maker(port: AhciPort, { key, name }: OnPort, parts: AhciParts): Make {
 
 /** Another disc, or none, while the machine is there. Throws VmError; nothing has changed then. */
 export async function changeMedium(
-  parts: Pick<AhciParts, "drives" | "machine" | "log"> & { readonly lockFile: LockFile },
+  parts: Pick<AhciParts, "drives" | "machine" | "log"> & { readonly files: HostFiles },
   key: string,
   { force = false, ...medium }: MediumChange,
 ): Promise<void> {
-  const { drives, machine, lockFile, log } = parts;
+  const { drives, machine, files, log } = parts;
   const drive = drives.get(key);
   if (drive === undefined) throw new VmError("DRIVE_NOT_FOUND", [key]);
   const source = mediumSource(medium);
-  const opened = source && (await openDisk(source, lockFile));
+  const opened = source && (await openDisk(source, files));
   const told = { machine, onStall: () => {}, log };
   const next = source && opened && { label: source.path, open: () => opened.backend(told) };
   if (drive.exchange(next, force)) return;

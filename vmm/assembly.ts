@@ -22,8 +22,9 @@ import { IO_BARS_FROM } from "../devices/testdev/registers.js";
 import { COM1, COM2, Uart } from "../devices/uart/adapter.js";
 import type { Machine } from "../native/types.js";
 import { ahciDevice, changeMedium, type Drives, drivesIn } from "./ahci.js";
-import type { LockFile, OpenDisks } from "./disks.js";
+import type { OpenDisks } from "./disks.js";
 import type { FirmwareConfig } from "./firmware/index.js";
+import type { HostFiles } from "./host-files.js";
 import type { HostSockets } from "./host-sockets.js";
 import type { Assembled, GuestRequests } from "./machine.js";
 import type { Networks } from "./networks.js";
@@ -45,7 +46,7 @@ export interface AssemblyInput {
   readonly machine: Machine;
   readonly serial: Omit<SerialPorts, "console">;
   readonly disks: OpenDisks;
-  readonly lockFile: LockFile;
+  readonly files: HostFiles;
   readonly networks: Networks;
   readonly sockets: HostSockets;
   readonly requests: GuestRequests;
@@ -74,7 +75,8 @@ export function assemble(input: AssemblyInput): Assembled {
     pressPowerButton: () => pm.press(),
     counts: () => ({ ...input.disks.counts(), ...networkCounts(input.networks) }),
     drives: () => drivesIn(drives),
-    changeMedium: (drive, change) => changeMedium(virtio, drive, change),
+    changeMedium: (drive, change, given) =>
+      changeMedium({ ...virtio, files: given ?? input.files }, drive, change),
     get acpiEnabled() {
       return pm.acpiEnabled;
     },

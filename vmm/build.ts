@@ -5,11 +5,12 @@ import { reasonOf, VmError } from "../api-schema/errors.js";
 import { withoutMedia } from "../api-schema/media.js";
 import type { Machine, MachineOptions } from "../native/types.js";
 import { assemble, routing } from "./assembly.js";
-import { type LockFile, OpenDisks } from "./disks.js";
+import { OpenDisks } from "./disks.js";
 import { type FirmwareTables, firmwareTables } from "./firmware/index.js";
+import type { HostFiles } from "./host-files.js";
 import { HostSockets } from "./host-sockets.js";
 import { lowMemoryOf, pciMem64For } from "./layout.js";
-import { type BootImages, openImages } from "./loaders/index.js";
+import { type BootImages, imagesFrom, openImages } from "./loaders/index.js";
 import { VirtualMachine } from "./machine.js";
 import { Networks } from "./networks.js";
 import type { SerialPorts } from "./process/serial.js";
@@ -19,8 +20,8 @@ import { readState, type SavedMachine } from "./state-folder.js";
 export interface BuildOptions {
   readonly createMachine: (options: MachineOptions) => Machine;
   /** Opened once the rest of the definition has been found good. */
-  readonly openSerial: () => Promise<SerialPorts>;
-  readonly lockFile: LockFile;
+  readonly openSerial: (files: HostFiles) => Promise<SerialPorts>;
+  readonly files: HostFiles;
   readonly onReset: "restart" | "exit";
   readonly restore?: string | undefined;
 }
@@ -38,7 +39,7 @@ export async function buildVm(definition: VmDefinition, options: BuildOptions): 
   checkSerial(definition, placed);
   const restore = options.restore === undefined ? undefined : savedFor(definition, options.restore);
   const firmware = firmwareFor(definition, placed);
-  const images = openImages(definition.boot);
+  const images = openImages(definition.boot, imagesFrom(options.files));
   try {
     images.plan({ memory: definition.memory, low: lowMemoryOf(definition.memory) });
     const machine = createMachine(definition, options);
@@ -64,7 +65,7 @@ interface Prepared {
 
 async function finish(
   definition: VmDefinition,
-  { openSerial, onReset, lockFile }: BuildOptions,
+  { openSerial, onReset, files }: BuildOptions,
   { placed, firmware, images, machine, restore }: Prepared,
 ): Promise<BuiltVm> {
   const open: { close(): void }[] = [];
@@ -73,11 +74,11 @@ async function finish(
     return one;
   };
   try {
-    const disks = keep(await OpenDisks.open(placed, lockFile));
+    const disks = keep(await OpenDisks.open(placed, files));
     const sockets = keep(await HostSockets.open(placed));
     const networks = keep(await Networks.open(definition, machine.net, tell));
-    const serial = await openSerial();
-    const parts = { definition, placed, machine, serial, disks, lockFile, sockets, networks };
+    const serial = await openSerial(files);
+    const parts = { definition, placed, machine, serial, disks, files, sockets, networks };
     const vm = new VirtualMachine({
       definition,
       machine,

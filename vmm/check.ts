@@ -3,12 +3,13 @@
 import type { VmDefinition } from "../api-schema/definition.js";
 import { asVmError, type VmError } from "../api-schema/errors.js";
 import { checkSerial, firmwareFor } from "./build.js";
-import { type LockFile, OpenDisks } from "./disks.js";
+import { OpenDisks } from "./disks.js";
+import type { HostFiles } from "./host-files.js";
 import { lowMemoryOf } from "./layout.js";
-import { openImages } from "./loaders/index.js";
+import { imagesFrom, openImages } from "./loaders/index.js";
 import { type PlacedDevice, placeDevices } from "./slots.js";
 
-export async function faultsOf(definition: VmDefinition, lock: LockFile): Promise<VmError[]> {
+export async function faultsOf(definition: VmDefinition, files: HostFiles): Promise<VmError[]> {
   const faults: VmError[] = [];
   const attempt = async (check: () => unknown): Promise<void> => {
     try {
@@ -23,14 +24,14 @@ export async function faultsOf(definition: VmDefinition, lock: LockFile): Promis
   });
   await attempt(() => checkSerial(definition, placed));
   await attempt(() => firmwareFor(definition, placed));
-  await attempt(() => checkImages(definition));
+  await attempt(() => checkImages(definition, files));
   for (const device of placed)
-    await attempt(async () => (await OpenDisks.open([device], lock)).close());
+    await attempt(async () => (await OpenDisks.open([device], files)).close());
   return faults;
 }
 
-function checkImages({ boot, memory }: VmDefinition): void {
-  const images = openImages(boot);
+function checkImages({ boot, memory }: VmDefinition, files: HostFiles): void {
+  const images = openImages(boot, imagesFrom(files));
   try {
     images.plan({ memory, low: lowMemoryOf(memory) });
   } finally {

@@ -16,6 +16,7 @@ import { host } from "../native/host.js";
 import { imageBytes } from "./disks/file.js";
 import type { OpenDisk } from "./disks/types.js";
 import { OpenDisks, openDisk } from "./disks.js";
+import { namedFiles } from "./host-files.js";
 
 let folder: string;
 let path: string;
@@ -33,10 +34,10 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-const lock = (fd: number, shared: boolean): boolean => host().lockFile(fd, shared);
+const files = namedFiles((fd, shared) => host().lockFile(fd, shared));
 const disk = (more: object = {}) => ({ slot: "3:0", type: "virtio-blk" as const, path, ...more });
 async function open(more: object = {}): Promise<OpenDisk> {
-  const one = await openDisk(disk(more), lock);
+  const one = await openDisk(disk(more), files);
   opened.push(one);
   return one;
 }
@@ -96,8 +97,8 @@ describe("an image", () => {
 
   it("is let go where another of the same definition fails", async () => {
     const missing = { ...disk(), slot: "4:0", path: join(folder, "missing") };
-    await expect(OpenDisks.open([disk(), missing], lock)).rejects.toThrow("missing");
-    (await OpenDisks.open([disk()], lock)).close();
+    await expect(OpenDisks.open([disk(), missing], files)).rejects.toThrow("missing");
+    (await OpenDisks.open([disk()], files)).close();
     await open();
   });
 });
@@ -213,7 +214,7 @@ describe("a qcow2 image", () => {
         bytes[area + chance(112)] = chance(256);
       }
       writeFileSync(image, bytes);
-      const result = await openDisk(disk(qcow2()), lock).catch((error: Error) => error);
+      const result = await openDisk(disk(qcow2()), files).catch((error: Error) => error);
       if (result instanceof Error) expect(result).toMatchObject({ code: "IMAGE_UNUSABLE" });
       else result.close();
       expect(readFileSync(image).equals(bytes)).toBe(true);

@@ -11,14 +11,13 @@ import { openNbd } from "./disks/nbd.js";
 import { openQcow2 } from "./disks/qcow2.js";
 import { openRaw } from "./disks/raw.js";
 import { openScratch } from "./disks/scratch.js";
-import { type LockFile, type OpenDisk, unusable } from "./disks/types.js";
-
-export type { LockFile } from "./disks/types.js";
+import { type OpenDisk, unusable } from "./disks/types.js";
+import type { HostFiles } from "./host-files.js";
 
 /** Throws VmError IMAGE_UNUSABLE or IMAGE_LOCKED, with nothing left open. */
-export async function openDisk(source: DiskSource, lock: LockFile): Promise<OpenDisk> {
+export async function openDisk(source: DiskSource, files: HostFiles): Promise<OpenDisk> {
   try {
-    return await openFormat(source, lock);
+    return await openFormat(source, files);
   } catch (error) {
     throw error instanceof VmError ? error : unusable(source.path, reasonOf(error), error);
   }
@@ -27,20 +26,20 @@ export async function openDisk(source: DiskSource, lock: LockFile): Promise<Open
 /** What the disk on one port of a device is known by; most devices have one, port 0. */
 export const diskKey = (slot: string, port = 0): string => (port === 0 ? slot : `${slot}-${port}`);
 
-async function openFormat(source: DiskSource, lock: LockFile): Promise<OpenDisk> {
+async function openFormat(source: DiskSource, files: HostFiles): Promise<OpenDisk> {
   const { format = "raw", backing, scratch, ...rest } = source;
   if (scratch !== undefined) {
     if (source.readOnly) throw unusable(source.path, "a disk with scratch is not readOnly");
     const base = { ...source, readOnly: true };
     delete base.scratch;
-    return openScratch(scratch, await openFormat(base, lock));
+    return openScratch(scratch, await openFormat(base, files), files);
   }
   if (format !== "nbd" && rest.export !== undefined)
     throw unusable(source.path, "only nbd has an export");
   if (backing !== undefined && format !== "qcow2")
     throw unusable(source.path, "only a qcow2 image lies over another one");
   if (format === "nbd") return openNbd(source);
-  return format === "qcow2" ? openQcow2(source, lock) : openRaw(source, lock);
+  return format === "qcow2" ? openQcow2(source, files) : openRaw(source, files);
 }
 
 /** The disks of a device, by their ports. */
@@ -63,12 +62,12 @@ export class OpenDisks {
   readonly #counted = new Map<string, CountedBackend>();
 
   /** Throws VmError, with nothing left open. */
-  static async open(devices: readonly PciDevice[], lock: LockFile): Promise<OpenDisks> {
+  static async open(devices: readonly PciDevice[], files: HostFiles): Promise<OpenDisks> {
     const all = new OpenDisks();
     try {
       for (const device of devices)
         for (const [port, source] of sourcesOf(device).entries())
-          if (source) all.#disks.set(diskKey(device.slot, port), await openDisk(source, lock));
+          if (source) all.#disks.set(diskKey(device.slot, port), await openDisk(source, files));
     } catch (error) {
       all.close();
       throw error;

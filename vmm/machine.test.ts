@@ -6,6 +6,7 @@ import { parse, VmDefinition, type VmStatus } from "../api-schema/index.js";
 import { NoneBackend } from "../devices/serial/backend.js";
 import { buildVm } from "./build.js";
 import { FakeMachine } from "./fakes.js";
+import { namedFiles } from "./host-files.js";
 import { multibootHeader } from "./loaders/fakes.js";
 
 /** The default second is short on a busy host. */
@@ -48,7 +49,7 @@ async function make(options: Options = {}) {
   };
   const { vm } = await buildVm(definition, {
     createMachine: () => machine,
-    lockFile: () => true,
+    files: namedFiles(() => true),
     openSerial: async () => ports,
     onReset: options.onReset ?? "restart",
     restore: options.restore,
@@ -326,7 +327,7 @@ describe("a definition that cannot be built", () => {
     const machine = new FakeMachine(4 * 2 ** 20);
     const built = buildVm(define(), {
       createMachine: () => machine,
-      lockFile: () => true,
+      files: namedFiles(() => true),
       openSerial: () => Promise.reject(new Error("no port")),
       onReset: "exit",
     });
@@ -339,7 +340,7 @@ describe("a definition that cannot be built", () => {
       createMachine: () => {
         throw new Error("guest memory cannot be had");
       },
-      lockFile: () => true,
+      files: namedFiles(() => true),
       openSerial: () => Promise.reject(new Error("not reached")),
       onReset: "exit",
     });

@@ -19,6 +19,7 @@ import type {
   SavedComponent,
 } from "../native/types.js";
 import type { FirmwareTables } from "./firmware/index.js";
+import type { HostFiles } from "./host-files.js";
 import { lowMemoryOf } from "./layout.js";
 import { applyEntry, applyFirmware, type BootImages, place } from "./loaders/index.js";
 import { readMemory, type SavedMachine, writeState } from "./state-folder.js";
@@ -40,7 +41,7 @@ export interface Assembled {
   readonly acpiEnabled: boolean;
   drives(): Drive[];
   /** By the drive's name in the definition. */
-  changeMedium(drive: string, change: MediumChange): Promise<void>;
+  changeMedium(drive: string, change: MediumChange, files?: HostFiles): Promise<void>;
   /** What disks and network cards have done, by a name for each. */
   counts(): Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
@@ -213,11 +214,11 @@ export class VirtualMachine {
     return isLast(this.#status.state) ? [] : this.#assembled.drives();
   }
 
-  /** Ejects what lies in the drive, and inserts where there is a path. */
-  async changeMedium(device: string, change: MediumChange): Promise<Drive[]> {
+  /** Ejects what lies in the drive, and inserts where there is a path, which `files` opens. */
+  async changeMedium(device: string, change: MediumChange, files?: HostFiles): Promise<Drive[]> {
     const { name } = findDrive(this.definition.devices, device);
     await this.#request("change a medium", ["created", "running", "paused"], () =>
-      this.#assembled.changeMedium(name, change),
+      this.#assembled.changeMedium(name, change, files),
     );
     const devices = withMedium(this.definition.devices, device, change);
     this.definition = { ...this.definition, devices };

@@ -12,6 +12,7 @@ import { parseMac, printMac } from "../devices/net/mac.js";
 import { ReconnectingNetwork } from "../devices/net/reconnecting.js";
 import type { NetCard } from "../devices/virtio-net/model.js";
 import type { HostNet } from "../native/types.js";
+import type { HostFiles, OpenFile } from "./host-files.js";
 import { openUser } from "./networks/passt.js";
 import { switchFolder } from "./networks/switch-folder.js";
 
@@ -136,11 +137,12 @@ export class Networks {
   startCapture(
     slot: string,
     { file, limit = CAPTURE_LIMIT, snap = CAPTURE_SNAP }: CaptureRequest,
+    { open }: Pick<HostFiles, "open"> = { open: openSync },
   ): NetworkView {
     const card = this.#card(slot);
     if (card.backend.port === undefined)
       throw new VmError("CAPTURE_FAILED", [file, "nothing is plugged in"]);
-    const fd = newFile(file);
+    const fd = newFile(file, open);
     if (!card.capture({ fd, name: `virtio-net ${slot}`, limit, snap })) closeSync(fd);
     this.#captures.set(slot, file);
     return this.#view(slot, card);
@@ -181,10 +183,10 @@ export class Networks {
 }
 
 /** Of one's own, and never over anything. */
-function newFile(path: string): number {
+function newFile(path: string, open: OpenFile): number {
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   try {
-    return openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    return open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
   } catch (error) {
     throw new VmError("CAPTURE_FAILED", [path, reasonOf(error)], { cause: error });
   }

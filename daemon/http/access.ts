@@ -6,7 +6,7 @@ import type { Socket } from "node:net";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
 import { VmError } from "../../api-schema/index.js";
-import { host, type PeerCredentials } from "../../native/host.js";
+import { descriptorOf, host, type PeerCredentials } from "../../native/host.js";
 import { type Tokens, tokenDigest } from "../registry/tokens.js";
 import type { Principal } from "./call.js";
 
@@ -30,11 +30,11 @@ export interface TcpAccess {
 
 const UNKNOWN: PeerCredentials = { uid: -1, gid: -1, pid: -1 };
 
-/** Who is at the other end; Node keeps the descriptor to itself but for this. */
+/** Who is at the other end. */
 export function peerOf(socket: Socket): PeerCredentials {
-  const { fd } = (socket as unknown as { _handle?: { fd?: number } })._handle ?? {};
+  const fd = descriptorOf(socket);
   try {
-    return fd === undefined || fd < 0 ? UNKNOWN : host().peerCredentials(fd);
+    return fd === undefined ? UNKNOWN : host().peerCredentials(fd);
   } catch {
     return UNKNOWN; // it has gone already
   }

@@ -1,12 +1,18 @@
 // One connection to a VM process: JSON-RPC 2.0, a line each way (api-schema/vm-rpc.ts). The other
 // side runs a guest that may have taken it over: what it says is checked as a client's words are.
+import { randomUUID } from "node:crypto";
+import { closeSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import { dirname, join } from "node:path";
 import {
   asVmError,
   isErrorCode,
   MAX_LINE,
   MIN_VM_PROTOCOL,
+  PROTOCOL_WITH_FILES,
   parse,
+  reasonOf,
+  runtimeFiles,
   VM_PROTOCOL,
   VmError,
   type VmMethod,
@@ -17,6 +23,7 @@ import {
   vmMethods,
   vmNotifications,
 } from "../../api-schema/index.js";
+import { descriptorOf, host } from "../../native/host.js";
 
 const CALL_TIMEOUT_MS = 30_000;
 const HELLO_TIMEOUT_MS = 3_000;
@@ -42,6 +49,7 @@ export class VmConnection {
   /** Resolves when the connection is no more. */
   readonly closed: Promise<void>;
   readonly #socket: Socket;
+  readonly #files: string;
   readonly #name: string;
   readonly #listener: VmListener;
   readonly #waiting = new Map<number, Waiting>();
@@ -50,8 +58,9 @@ export class VmConnection {
   #buffer = "";
   #isClosed = false;
 
-  private constructor(socket: Socket, name: string, listener: VmListener) {
+  private constructor(socket: Socket, path: string, name: string, listener: VmListener) {
     this.#socket = socket;
+    this.#files = join(dirname(path), runtimeFiles.files);
     this.#name = name;
     this.#listener = listener;
     socket.setEncoding("utf8");
@@ -68,12 +77,8 @@ export class VmConnection {
 
   /** Rejects where nobody listens. Changes of state are told after hello(). */
   static async open(path: string, name: string, listener: VmListener = {}): Promise<VmConnection> {
-    const socket = connect(path);
-    await new Promise<void>((resolve, reject) => {
-      socket.once("connect", resolve);
-      socket.once("error", reject);
-    });
-    return new VmConnection(socket, name, listener);
+    const socket = await connected(path);
+    return new VmConnection(socket, path, name, listener);
   }
 
   /** In the newest protocol that both understand. */
@@ -104,6 +109,30 @@ export class VmConnection {
       this.#waiting.set(id, { method, resolve, reject, timer });
       this.#socket.write(`${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`);
     });
+  }
+
+  /**
+   * Calls with a file that is opened for the process. One of an older release opens it itself, by its
+   * name.
+   */
+  async callWithFile<M extends "changeMedium" | "startCapture">(
+    method: M,
+    params: VmParams<M>,
+    open: () => number,
+  ): Promise<VmResult<M>> {
+    if (this.#protocol < PROTOCOL_WITH_FILES) return this.call(method, params);
+    const files = randomUUID();
+    const fd = open();
+    const sent = await handOver(this.#files, files, fd)
+      .catch((error: unknown) => {
+        throw new VmError("VM_PROCESS_GONE", [this.#name, reasonOf(error)], { cause: error });
+      })
+      .finally(() => closeSync(fd));
+    try {
+      return await this.call(method, { ...params, files });
+    } finally {
+      sent.destroy();
+    }
   }
 
   close(): void {
@@ -163,6 +192,26 @@ export class VmConnection {
     }
     this.#waiting.clear();
   }
+}
+
+function connected(path: string): Promise<Socket> {
+  const socket = connect(path);
+  return new Promise((resolve, reject) => {
+    socket.once("connect", () => resolve(socket));
+    socket.once("error", reject);
+  });
+}
+
+/** The connection, on which the descriptor lies until the process takes it. */
+async function handOver(path: string, name: string, fd: number): Promise<Socket> {
+  const socket = await connected(path);
+  socket.on("error", () => {}); // the method's answer says more
+  const to = descriptorOf(socket);
+  if (to === undefined || host().sendDescriptors(to, Buffer.from(name), [fd]) === undefined) {
+    socket.destroy();
+    throw new Error("it takes no descriptors");
+  }
+  return socket;
 }
 
 function errorOf({ message, data }: NonNullable<Line["error"]>): VmError {

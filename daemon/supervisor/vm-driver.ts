@@ -6,12 +6,16 @@
 //                                     └────────── end ──────────┘
 //                                              ▼
 //              stopping ─▶ stopped | failed ── the policy's delay ─▶ starting …
+import { constants, rmSync } from "node:fs";
 import type { Logger } from "pino";
 import {
+  type CaptureRequest,
   type Drive,
   drivesOf,
   type MediumChange,
+  type NetworkView,
   type Power,
+  reasonOf,
   type Verb,
   type VmDefinition,
   VmError,
@@ -161,11 +165,49 @@ export class VmDriver {
       this.#admitted("change");
       const { definition } = this.#record;
       const devices = withMedium(definition.devices, device, change);
-      if (!isOff(this.state))
-        await this.connection("change a medium").call("changeMedium", { ...change, device });
+      if (!isOff(this.state)) await this.#insert(device, change);
       this.#declare({ definition: { ...definition, devices } });
       return this.drives();
     });
+  }
+
+  /** Throws VmError CAPTURE_FAILED where the file cannot be made. */
+  async startCapture(slot: string, request: CaptureRequest): Promise<NetworkView> {
+    const { file } = request;
+    const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+    let made = false;
+    const open = (): number => {
+      const fd = this.#open("CAPTURE_FAILED", file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
+      made = true;
+      return fd;
+    };
+    const connection = this.connection("capture");
+    try {
+      return await connection.callWithFile("startCapture", { slot, ...request }, open);
+    } catch (error) {
+      if (made) rmSync(file, { force: true });
+      throw error;
+    }
+  }
+
+  async #insert(device: string, change: MediumChange): Promise<void> {
+    const connection = this.connection("change a medium");
+    const params = { ...change, device };
+    const { path, format } = change;
+    if (path === undefined || format === "nbd") await connection.call("changeMedium", params);
+    else
+      await connection.callWithFile("changeMedium", params, () =>
+        this.#open("IMAGE_UNUSABLE", path, constants.O_RDONLY | constants.O_NONBLOCK),
+      );
+  }
+
+  /** What a VM that runs gets is opened here: its process may have no right to it. */
+  #open(code: "IMAGE_UNUSABLE" | "CAPTURE_FAILED", path: string, flags: number): number {
+    try {
+      return this.#tools.folders.paths.open(path, flags, flags & constants.O_CREAT ? 0o600 : 0);
+    } catch (error) {
+      throw new VmError(code, [path, reasonOf(error)], { cause: error });
+    }
   }
 
   /** Runs `remove` while the VM is off; nothing can be asked of it afterwards. */

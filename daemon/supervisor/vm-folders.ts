@@ -1,8 +1,11 @@
 // The folders of a VM: one in the runtime folder (socket, lock, status, what its process prints:
 // of one run, gone after a reboot), one in the state folder (the console's history: kept).
 import {
+  chownSync,
   closeSync,
   existsSync,
+  lchownSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -11,7 +14,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { consoleSegments } from "../../api-schema/console-log.js";
 import {
+  type Account,
   type LaunchFile,
   MAX_SOCKET_PATH,
   runtimeFiles,
@@ -25,17 +30,31 @@ import { withSeed } from "./launch-definition.js";
 
 /** Beside the console's history: it is what the guest was told last. */
 const SEED = "cloud-init.iso";
+
+/** What all VM processes are started with alike. */
+export interface VmSurroundings {
+  readonly paths: PathRules;
+  /** Whom they become; undefined: nobody else. */
+  readonly user?: Account | undefined;
+}
+
 const CONSOLE_LIMIT = 16 * 2 ** 20;
 
 export class VmFolders {
   readonly #stateDir: string;
   readonly #runtimeDir: string;
-  readonly #paths: PathRules;
+  readonly paths: PathRules;
+  readonly #user: Account | undefined;
 
-  constructor(stateDir: string, runtimeDir: string, paths = new PathRules()) {
+  constructor(
+    stateDir: string,
+    runtimeDir: string,
+    { paths, user }: VmSurroundings = { paths: new PathRules() },
+  ) {
     this.#stateDir = stateDir;
     this.#runtimeDir = runtimeDir;
-    this.#paths = paths;
+    this.paths = paths;
+    this.#user = user;
   }
 
   /** Where the runtime folders of all VMs are. */
@@ -69,7 +88,7 @@ export class VmFolders {
 
   /** A fresh runtime folder with its launch file; throws where a process still lives in it. */
   prepare(definition: VmDefinition, nonce: string): string {
-    this.#paths.check(VmDefinition, definition, { remote: false }); // links may have changed
+    this.paths.check(VmDefinition, definition, { remote: false }); // links may have changed
     const folder = this.of(definition.uuid);
     const socket = this.socket(definition.uuid);
     if (Buffer.byteLength(socket) > MAX_SOCKET_PATH)
@@ -77,8 +96,11 @@ export class VmFolders {
     refuseLocked(join(folder, runtimeFiles.lock));
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    mkdirSync(this.keptOf(definition.uuid), { recursive: true, mode: 0o700 });
+    const kept = this.keptOf(definition.uuid);
+    mkdirSync(kept, { recursive: true, mode: 0o700 });
     const seed = this.#makeSeed(definition);
+    if (process.getuid?.() === 0) give(kept, this.console(definition.uuid), this.#user ?? ROOT);
+    const folders = this.paths.openedIn;
     const launch: LaunchFile = {
       nonce,
       definition: seed === undefined ? definition : withSeed(definition, seed),
@@ -86,6 +108,8 @@ export class VmFolders {
       onReset: "restart",
       console: { file: this.console(definition.uuid), limit: CONSOLE_LIMIT },
       linger: 0,
+      ...(this.#user && { user: this.#user }),
+      ...(folders.length > 0 && { folders: [...folders, kept] }),
     };
     writeFileSync(join(folder, runtimeFiles.launch), JSON.stringify(launch), { mode: 0o600 });
     return folder;
@@ -104,6 +128,20 @@ export class VmFolders {
     rmSync(this.of(uuid), { recursive: true, force: true });
     rmSync(this.keptOf(uuid), { recursive: true, force: true });
   }
+}
+
+const ROOT = { uid: 0, gid: 0 };
+
+/**
+ * The console's history to who writes it; the folders above stay the daemon's. Whoever had it before
+ * could leave links there: of those nothing is given away.
+ */
+function give(folder: string, base: string, { uid, gid }: { uid: number; gid: number }): void {
+  for (const path of consoleSegments(base)) {
+    const stats = lstatSync(path);
+    if (stats.isFile() && stats.nlink === 1) lchownSync(path, uid, gid);
+  }
+  chownSync(folder, uid, gid);
 }
 
 function refuseLocked(path: string): void {

@@ -10,6 +10,7 @@ import type { Networks } from "../networks/networks.js";
 import type { ProcessRecord, VmRow } from "../registry/registry.js";
 import { isOff } from "./admission.js";
 import { launchDefinition } from "./launch-definition.js";
+import { removeLeftBehind } from "./left-behind.js";
 import type { VmConnection } from "./vm-connection.js";
 import type { VmFolders } from "./vm-folders.js";
 import { VmLink } from "./vm-link.js";
@@ -60,6 +61,8 @@ export class VmRun {
   readonly #tools: RunTools;
   readonly #record: VmRecord;
   #process: VmProcess | undefined;
+  /** What the last run left behind is gone. */
+  #cleared: Promise<void> = Promise.resolve();
   /** The generation of the newest status that the process has told. */
   #seen = 0;
   /** Its process is being ended by us: a SIGKILL is then no failure of the VM. */
@@ -92,6 +95,7 @@ export class VmRun {
 
   /** `change` is stored with the start. When it fails nothing has changed, and it throws. */
   async start(change: RowChange, more: { restarts: number }): Promise<void> {
+    await this.#cleared;
     const { row } = this.#record;
     const before = { power: row.power, supervision: row.supervision, status: row.status };
     const nonce = randomUUID();
@@ -179,7 +183,7 @@ export class VmRun {
     this.link.drop();
     process?.kill();
     await process?.exit;
-    this.#removeSocket();
+    this.#removeNames();
   }
 
   /** Waits for a process that was just started to listen; rejects with its own words if it ends. */
@@ -254,7 +258,7 @@ export class VmRun {
   #ended(exit: VmExit): void {
     this.link.drop();
     this.#process = undefined;
-    this.#removeSocket();
+    this.#removeNames();
     const told = this.#told(exit);
     this.#tools.log.info({ vm: this.#record.name, ...told }, "ended");
     this.#tools.ended(told);
@@ -272,8 +276,9 @@ export class VmRun {
     );
   }
 
-  /** A process that was killed leaves its socket behind. */
-  #removeSocket(): void {
+  /** A process that was killed leaves its names behind, and so does one of another user. */
+  #removeNames(): void {
+    this.#cleared = removeLeftBehind(this.#record.definition);
     rmSync(this.#tools.folders.socket(this.#record.uuid), { force: true });
   }
 }

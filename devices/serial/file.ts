@@ -1,22 +1,37 @@
 // Output only, into a plain file that people give by name: appended to, kept under a limit by
-// moving the full file to NAME.1.
-import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
+// moving the full file to NAME.1; where that is not ours to do, by beginning anew.
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  renameSync,
+  writeSync,
+} from "node:fs";
 import type { SerialBackend } from "./backend.js";
 
+/** open(2), which who governs the host's files may do otherwise. */
+export const openByName = (path: string, flags: number, mode?: number): number =>
+  openSync(path, flags, mode);
+
+const APPEND = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND;
 const DEFAULT_FILE_LIMIT = 16 * 1024 * 1024;
 
 export class FileBackend implements SerialBackend {
   readonly #path: string;
+  readonly #open: typeof openByName;
   readonly #half: number;
   #fd: number;
   #size: number;
   #lost = 0;
 
   /** Throws where the file cannot be opened: the VM is not started then. */
-  constructor(path: string, limit = DEFAULT_FILE_LIMIT) {
+  constructor(path: string, open = openByName, limit = DEFAULT_FILE_LIMIT) {
     this.#path = path;
+    this.#open = open;
     this.#half = Math.max(1, Math.floor(limit / 2));
-    this.#fd = openSync(path, "a", 0o600);
+    this.#fd = open(path, APPEND, 0o600);
     this.#size = fstatSync(this.#fd).size;
   }
 
@@ -47,10 +62,23 @@ export class FileBackend implements SerialBackend {
   /** What is no regular file (a FIFO, /dev/null) only grows. */
   #rotate(): void {
     if (!fstatSync(this.#fd).isFile()) return;
-    renameSync(this.#path, `${this.#path}.1`);
-    const next = openSync(this.#path, "a", 0o600);
+    if (this.#moveAway()) this.#openNext();
+    else ftruncateSync(this.#fd, 0); // what came before is gone; the limit holds
+    this.#size = 0;
+  }
+
+  #openNext(): void {
+    const next = this.#open(this.#path, APPEND, 0o600);
     closeSync(this.#fd);
     this.#fd = next;
-    this.#size = 0;
+  }
+
+  #moveAway(): boolean {
+    try {
+      renameSync(this.#path, `${this.#path}.1`);
+      return true;
+    } catch {
+      return false; // the folder is another user's
+    }
   }
 }

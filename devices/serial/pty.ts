@@ -1,6 +1,7 @@
 // A pseudo-terminal: people attach with `screen PATH` or `minicom -D PATH`, as often as they like.
 import { closeSync, rmSync, symlinkSync } from "node:fs";
 import { ReadStream } from "node:tty";
+import { removeName } from "../own-name.js";
 import type { SerialBackend } from "./backend.js";
 import { StreamBackend } from "./stream.js";
 import { TerminalWriter } from "./writer.js";
@@ -58,6 +59,6 @@ export class PtyBackend implements SerialBackend {
     this.#output.destroy();
     this.#input.destroy(); // closes the master
     closeSync(this.#slave);
-    if (this.#link !== undefined) rmSync(this.#link, { force: true });
+    if (this.#link !== undefined) removeName(this.#link);
   }
 }

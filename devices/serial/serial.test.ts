@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import {
   closeSync,
   mkdtempSync,
@@ -7,6 +7,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -97,6 +98,19 @@ describe("console log", () => {
   it("is plain files", () => {
     new ConsoleLog(base()).append(bytes("plain\n"));
     expect(readFileSync(join(folder, "console.log.0000000000000000"), "latin1")).toBe("plain\n");
+  });
+
+  it("is read through no link, and waits for no pipe, that who writes it has put there", () => {
+    const segment = (start: number): string => `${base()}.${String(start).padStart(16, "0")}`;
+    const secret = join(folder, "secret");
+    writeFileSync(secret, "of another user");
+    symlinkSync(secret, segment(0));
+    execFileSync("mkfifo", [segment(100)]);
+    writeFileSync(segment(200), "own");
+    const { offset, bytes: found, end } = readConsoleLog(base(), 0, 100);
+    expect([offset, Buffer.from(found).toString(), end]).toEqual([200, "own", 203]);
+    rmSync(segment(200));
+    expect(readConsoleLog(base(), 0, 100).bytes).toHaveLength(0);
   });
 
   it("takes one append larger than the whole of it", () => {
@@ -261,7 +275,7 @@ describe("file", () => {
   it("appends, and moves a full file away", () => {
     const path = join(folder, "com2.txt");
     writeFileSync(path, "kept ");
-    const backend = new FileBackend(path, 100);
+    const backend = new FileBackend(path, undefined, 100);
     backend.write(bytes("first"));
     expect(readFileSync(path, "latin1")).toBe("kept first");
     backend.write(bytes("y".repeat(45)));

@@ -2,6 +2,7 @@
 // connected first and is still there writes.
 import { rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { removeName } from "../own-name.js";
 import { type SerialBackend, SerialListeners } from "./backend.js";
 
 /** A reader that lets this much pile up is dropped: it must never hold the guest back. */
@@ -81,7 +82,7 @@ export class SocketBackend implements SerialBackend {
     this.#server.close();
     for (const socket of this.#clients) socket.end();
     this.#clients.clear();
-    rmSync(this.#path, { force: true });
+    removeName(this.#path);
   }
 
   #join(socket: Socket): void {

@@ -2,6 +2,7 @@
 // writes `CONNECT port\n` and reads `OK port\n`; guests reach what listens on PATH_port.
 import { rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { removeName } from "../own-name.js";
 
 const HANDSHAKE_MS = 10_000;
 /** "CONNECT 4294967295\n" */
@@ -47,7 +48,7 @@ export class UnixVsockHost implements VsockHost {
   close(): void {
     this.#server.close();
     for (const socket of this.#shaking) socket.destroy();
-    rmSync(this.#path, { force: true });
+    removeName(this.#path);
   }
 
   #listen(): Promise<void> {

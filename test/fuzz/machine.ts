@@ -1,5 +1,6 @@
 // A whole machine with every device, and rounds of hostile traffic at it. Whatever is thrown at it,
 // it must halt, pause, save and restore as any machine does.
+
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +11,7 @@ import { createMachine } from "../../native/index.js";
 import type { Machine, SavedComponent } from "../../native/types.js";
 import { assemble } from "../../vmm/assembly.js";
 import { OpenDisks } from "../../vmm/disks.js";
+import { namedFiles } from "../../vmm/host-files.js";
 import { HostSockets } from "../../vmm/host-sockets.js";
 import type { Assembled } from "../../vmm/machine.js";
 import { Networks } from "../../vmm/networks.js";
@@ -95,8 +97,8 @@ export class FuzzedMachine {
     const peer = await HostilePeer.listen(join(folder, "stream"));
     const definition = define(folder);
     const placed = placeDevices(definition.devices);
-    const lockFile = (): boolean => true;
-    const disks = await OpenDisks.open(placed, lockFile);
+    const files = namedFiles(() => true);
+    const disks = await OpenDisks.open(placed, files);
     const machine = createMachine({ cpus: 1, memory: MEMORY, accelerator: "soft" });
     const networks = await Networks.open(definition, machine.net, () => {});
     const sockets = await HostSockets.open(placed);
@@ -105,7 +107,7 @@ export class FuzzedMachine {
     const requests = {
       ...{ powerOff: nothing, reset: nothing, debugExit: nothing, diskFull: nothing },
     };
-    const opened = { serial, disks, lockFile, sockets, networks };
+    const opened = { serial, disks, files, sockets, networks };
     const assembled = assemble({ definition, placed, machine, requests, ...opened });
     return new FuzzedMachine(folder, peer, machine, assembled);
   }

@@ -8,6 +8,7 @@ import { VmError } from "../../api-schema/errors.js";
 import { host } from "../../native/host.js";
 import { createMachine } from "../../native/index.js";
 import { type BuiltVm, buildVm } from "../build.js";
+import { namedFiles } from "../host-files.js";
 import { defaultBackend, macsOf } from "../networks.js";
 import { openSerial, ptyNotice } from "../process/serial.js";
 import { handleSignals } from "../process/signals.js";
@@ -100,10 +101,11 @@ function build(
     createMachine,
     onReset: reboot ? "restart" : "exit",
     restore,
-    lockFile: (fd, shared) => host().lockFile(fd, shared),
-    openSerial: () =>
+    files: namedFiles((fd, shared) => host().lockFile(fd, shared)),
+    openSerial: ({ open }) =>
       openSerial(definition, {
         openLog: () => new ConsoleLog(join(tmpdir(), `xhyve-${process.pid}-console`)),
+        openFile: open,
         openPty: () => host().openPty(),
         onPty: (...pty) => process.stdout.write(ptyNotice(...pty)),
       }),

@@ -13,7 +13,8 @@ import {
 import { reasonOf, VmError } from "../../api-schema/errors.js";
 import type { ImageBytes } from "../../devices/block/qcow2/scan.js";
 import { type BlockDevice, host } from "../../native/host.js";
-import { type LockFile, unusable } from "./types.js";
+import type { HostFiles } from "../host-files.js";
+import { unusable } from "./types.js";
 
 export interface ImageFile {
   readonly path: string;
@@ -36,11 +37,11 @@ export interface ImageFlags {
  * As the original: an image that may not be written is a read-only disk. Throws VmError
  * IMAGE_UNUSABLE or IMAGE_LOCKED.
  */
-export function openImageFile(path: string, flags: ImageFlags, lock: LockFile): ImageFile {
-  const { fd, readOnly } = open(path, flags, lock);
+export function openImageFile(path: string, flags: ImageFlags, files: HostFiles): ImageFile {
+  const { fd, readOnly } = open(path, flags, files);
   try {
     const device = deviceOf(path, fd);
-    if (!lock(fd, readOnly)) throw new VmError("IMAGE_LOCKED", [path]);
+    if (!files.lock(fd, readOnly)) throw new VmError("IMAGE_LOCKED", [path]);
     const { sync = false } = flags;
     return { path, fd, size: device?.size ?? fstatSync(fd).size, readOnly, sync, device };
   } catch (error) {
@@ -55,29 +56,29 @@ const isDevice = (path: string): boolean =>
 function open(
   path: string,
   { readOnly = false, sync = false }: ImageFlags,
-  lock: LockFile,
+  files: HostFiles,
 ): { fd: number; readOnly: boolean } {
   const synchronous = sync ? constants.O_SYNC : 0;
   const flags = synchronous | constants.O_NONBLOCK;
   try {
-    if (readOnly) return { fd: openSync(path, flags | constants.O_RDONLY), readOnly };
+    if (readOnly) return { fd: files.open(path, flags | constants.O_RDONLY), readOnly };
     // open(2): a block device that is mounted, or part of another one, is not to be had so.
     const alone = isDevice(path) ? constants.O_EXCL : 0;
-    return { fd: openSync(path, flags | alone | constants.O_RDWR), readOnly };
+    return { fd: files.open(path, flags | alone | constants.O_RDWR), readOnly };
   } catch (error) {
     const { code = "" } = error as { code?: string };
-    if (code === "EBUSY") throw busy(path, error, lock);
+    if (code === "EBUSY") throw busy(path, error, files);
     const refused = ["EACCES", "EPERM", "EROFS"].includes(code);
     if (readOnly || !refused) throw unusable(path, reasonOf(error), error);
   }
-  return open(path, { readOnly: true, sync }, lock);
+  return open(path, { readOnly: true, sync }, files);
 }
 
 /** Whose it is: another VM's, or the host's own. */
-function busy(path: string, error: unknown, lock: LockFile): VmError {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+function busy(path: string, error: unknown, files: HostFiles): VmError {
+  const fd = files.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    if (!lock(fd, true)) return new VmError("IMAGE_LOCKED", [path]);
+    if (!files.lock(fd, true)) return new VmError("IMAGE_LOCKED", [path]);
     return unusable(
       path,
       "the host itself uses it: it is mounted, or part of another device",
@@ -95,12 +96,13 @@ function deviceOf(path: string, fd: number): BlockDevice | undefined {
   return undefined;
 }
 
-/** The same open image once more, for somebody else to close; the lock stays with the first. */
-export function reopen({ fd, readOnly, sync }: ImageFile, direct = false): number {
+/**
+ * The same image once more, open past the page cache, for somebody else to close; the lock stays with
+ * the first. Not on macOS, where the descriptor is told so afterwards.
+ */
+export function reopenDirect({ fd, readOnly, sync }: ImageFile): number {
   const way = readOnly ? constants.O_RDONLY : constants.O_RDWR;
-  // Not on macOS, where the descriptor is told so afterwards.
-  const past = direct ? (constants.O_DIRECT ?? 0) : 0;
-  return openSync(`/dev/fd/${fd}`, way | past | (sync ? constants.O_SYNC : 0));
+  return openSync(`/dev/fd/${fd}`, way | (constants.O_DIRECT ?? 0) | (sync ? constants.O_SYNC : 0));
 }
 
 /** A file as the disk formats read and change it before a machine does. */

@@ -8,24 +8,30 @@ import { Qcow2Backend } from "../../devices/block/qcow2/backend.js";
 import { ImageFault } from "../../devices/block/qcow2/fault.js";
 import { type OpenedImage, openImage } from "../../devices/block/qcow2/open.js";
 import { RawBackend } from "../../devices/block/raw.js";
-import { type ImageFile, imageBytes, openImageFile, reopen } from "./file.js";
-import { type DiskHost, geometryOf, type LockFile, type OpenDisk, unusable } from "./types.js";
+import { host as nativeHost } from "../../native/host.js";
+import type { HostFiles } from "../host-files.js";
+import { type ImageFile, imageBytes, openImageFile } from "./file.js";
+import { type DiskHost, geometryOf, type OpenDisk, unusable } from "./types.js";
 
 /** Throws VmError IMAGE_UNUSABLE or IMAGE_LOCKED, with nothing left open. */
-export function openQcow2(source: DiskSource, lock: LockFile): OpenDisk {
+export function openQcow2(source: DiskSource, files: HostFiles): OpenDisk {
   const { backing = [], ...above } = source;
   if (source.direct) throw unusable(source.path, "only raw images can go past the page cache");
-  return openLayer(above, backing, lock);
+  return openLayer(above, backing, files);
 }
 
-function openLayer(layer: DiskSource, backing: readonly BackingImage[], lock: LockFile): OpenDisk {
-  const file = openImageFile(layer.path, layer, lock);
+function openLayer(
+  layer: DiskSource,
+  backing: readonly BackingImage[],
+  files: HostFiles,
+): OpenDisk {
+  const file = openImageFile(layer.path, layer, files);
   try {
     if (file.device) throw unusable(layer.path, "a qcow2 image is a file, not a block device");
     const image = parse(file);
     checkBacking(layer.path, image, backing);
     const geometry = geometryOf(layer, image.header.size, file.readOnly);
-    return qcow2Disk(file, image, geometry, openBelow(backing, lock)); // last: nothing to undo
+    return qcow2Disk(file, image, geometry, openBelow(backing, files)); // last: nothing to undo
   } catch (error) {
     closeSync(file.fd);
     throw error;
@@ -52,13 +58,13 @@ function checkBacking(path: string, image: OpenedImage, backing: readonly Backin
 }
 
 /** What a layer lies over; read only, together with other VMs. */
-function openBelow(backing: readonly BackingImage[], lock: LockFile): OpenDisk | undefined {
+function openBelow(backing: readonly BackingImage[], files: HostFiles): OpenDisk | undefined {
   const [nearest, ...rest] = backing;
   if (nearest === undefined) return undefined;
   const layer = { path: nearest.path, readOnly: true };
-  if (nearest.format === "qcow2") return openLayer(layer, rest, lock);
+  if (nearest.format === "qcow2") return openLayer(layer, rest, files);
   if (rest.length > 0) throw unusable(nearest.path, "a raw image lies over none");
-  return openRawLayer(openImageFile(nearest.path, layer, lock));
+  return openRawLayer(openImageFile(nearest.path, layer, files));
 }
 
 function openRawLayer(file: ImageFile): OpenDisk {
@@ -100,7 +106,7 @@ function backend(
       ...{ geometry, below, onStall, log },
       ...{ io: machine.io, memory: machine.memory, clock: machine.clock },
       image: imageBytes(file.fd),
-      file: machine.io.file(reopen(file)),
+      file: machine.io.file(nativeHost().duplicate(file.fd)),
       release: () => closeSync(file.fd),
     });
   } catch (error) {

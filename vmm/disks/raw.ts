@@ -4,15 +4,16 @@ import type { DiskSource } from "../../api-schema/disk.js";
 import type { BlockGeometry } from "../../devices/block/backend.js";
 import { RawBackend } from "../../devices/block/raw.js";
 import { host } from "../../native/host.js";
-import { type ImageFile, openImageFile, readAt, reopen } from "./file.js";
-import { geometryOf, type LockFile, type OpenDisk, unusable } from "./types.js";
+import type { HostFiles } from "../host-files.js";
+import { type ImageFile, openImageFile, readAt, reopenDirect } from "./file.js";
+import { geometryOf, type OpenDisk, unusable } from "./types.js";
 
 const QCOW_MAGIC = "QFI\xfb";
 
 /** Throws VmError IMAGE_UNUSABLE or IMAGE_LOCKED. */
-export function openRaw(source: DiskSource, lock: LockFile): OpenDisk {
+export function openRaw(source: DiskSource, files: HostFiles): OpenDisk {
   const { path, format, direct = false } = source;
-  const file = openImageFile(path, source, lock);
+  const file = openImageFile(path, source, files);
   const { fd, size, readOnly, device } = file;
   try {
     const geometry = geometryOf(source, size, readOnly, device);
@@ -35,7 +36,7 @@ export function openRaw(source: DiskSource, lock: LockFile): OpenDisk {
 /** Past the page cache: the guest's sectors must be what the file takes. */
 function openDirect(lockedFile: ImageFile, geometry: BlockGeometry): OpenDisk {
   const { path, fd: lockFd } = lockedFile;
-  const fd = reopen(lockedFile, true);
+  const fd = reopenDirect(lockedFile);
   const alignment = host().directAlignment(fd);
   if (alignment > geometry.logicalSector) {
     closeSync(fd);

@@ -1,14 +1,17 @@
 // A nameless file over a disk that is only read.
 import { randomUUID } from "node:crypto";
-import { closeSync, openSync, unlinkSync } from "node:fs";
+import { closeSync, constants, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { reasonOf } from "../../api-schema/errors.js";
 import { ScratchBackend } from "../../devices/block/scratch.js";
+import type { HostFiles } from "../host-files.js";
 import { type OpenDisk, unusable } from "./types.js";
 
+const { O_RDWR, O_CREAT, O_EXCL } = constants;
+
 /** Takes the base over. Throws VmError IMAGE_UNUSABLE, the base being closed. */
-export function openScratch(folder: string, base: OpenDisk): OpenDisk {
-  const fd = openNameless(folder, base);
+export function openScratch(folder: string, base: OpenDisk, files: HostFiles): OpenDisk {
+  const fd = openNameless(folder, base, files);
   return {
     geometry: { ...base.geometry, readOnly: false },
     backend: (host) => {
@@ -23,10 +26,10 @@ export function openScratch(folder: string, base: OpenDisk): OpenDisk {
   };
 }
 
-function openNameless(folder: string, base: OpenDisk): number {
+function openNameless(folder: string, base: OpenDisk, files: HostFiles): number {
   const name = join(folder, `.xhyved-${randomUUID()}`);
   try {
-    const fd = openSync(name, "wx+", 0o600);
+    const fd = files.open(name, O_RDWR | O_CREAT | O_EXCL, 0o600);
     unlinkSync(name);
     return fd;
   } catch (error) {

@@ -8,9 +8,6 @@ import {
 } from "../../devices/block/backend.js";
 import type { Machine } from "../../native/types.js";
 
-/** A lock that does not wait; `shared` ones exclude only the others. False: somebody holds it. */
-export type LockFile = (fd: number, shared: boolean) => boolean;
-
 /** What a backend needs of the machine whose guest it serves. */
 export interface DiskHost {
   readonly machine: Pick<Machine, "io" | "memory" | "clock">;

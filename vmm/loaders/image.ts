@@ -1,8 +1,9 @@
 // A file that goes into the guest. Opened once and kept, so that a reset reloads the same file even
 // after it was replaced under its name. Every read is bounded by the size at the opening: what a
 // header claims is never trusted.
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, readSync } from "node:fs";
 import { reasonOf, VmError } from "../../api-schema/errors.js";
+import type { OpenFile } from "../host-files.js";
 
 export interface Image {
   readonly name: string;
@@ -25,11 +26,11 @@ export class FileImage implements Image {
   readonly size: number;
   readonly #fd: number;
 
-  constructor(path: string) {
+  constructor(path: string, open: OpenFile) {
     this.name = path;
     try {
       // O_NONBLOCK: opening a pipe would wait for a writer. Node opens all files close-on-exec.
-      this.#fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      this.#fd = open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     } catch (error) {
       throw new VmError("FILE_UNREADABLE", [path, reasonOf(error)], { cause: error });
     }

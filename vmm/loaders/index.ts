@@ -1,6 +1,7 @@
 // From a definition's `boot` to a plan: opens the files, finds out what the kernel is.
 import type { LinuxBoot, MultibootBoot } from "../../api-schema/definition.js";
 import { VmError } from "../../api-schema/errors.js";
+import type { HostFiles } from "../host-files.js";
 import * as bzimage from "./bzimage.js";
 import { isElf, parseElf } from "./elf.js";
 import { FileImage, type Image } from "./image.js";
@@ -16,13 +17,19 @@ export interface BootImages {
 
 type Open = (path: string) => Image;
 
-export function openImages(boot: LinuxBoot | MultibootBoot, open?: Open): BootImages {
+/** The host's files as images. */
+export const imagesFrom =
+  ({ open }: Pick<HostFiles, "open">): Open =>
+  (path) =>
+    new FileImage(path, open);
+
+export function openImages(boot: LinuxBoot | MultibootBoot, open: Open): BootImages {
   const images: Image[] = [];
   const close = (): void => {
     for (const image of images.splice(0)) image.close();
   };
   const openOne = (path: string): Image => {
-    const image = open === undefined ? new FileImage(path) : open(path);
+    const image = open(path);
     images.push(image);
     return image;
   };

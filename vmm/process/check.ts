@@ -4,7 +4,11 @@
 import { text } from "node:stream/consumers";
 import { parse, VmDefinition } from "../../api-schema/index.js";
 import { faultsOf } from "../check.js";
+import { namedFiles } from "../host-files.js";
 
 const definition = parse(VmDefinition, JSON.parse(await text(process.stdin)), "definition");
-const faults = await faultsOf(definition, () => true);
+const faults = await faultsOf(
+  definition,
+  namedFiles(() => true),
+);
 process.stdout.write(JSON.stringify(faults.map(({ code, details }) => ({ code, details }))));

@@ -3,6 +3,7 @@
 import { host } from "../../native/host.js";
 import { createMachine } from "../../native/index.js";
 import { VERSION } from "../version.js";
+import { become } from "./rights.js";
 import { runProcess, tell } from "./run.js";
 
 const [folder, nonce] = process.argv.slice(2);
@@ -14,7 +15,9 @@ process.title = "xhyve-vm";
 runProcess(folder, {
   tryLock: (fd) => host().lockFile(fd),
   lockFile: (fd, shared) => host().lockFile(fd, shared),
+  receiveDescriptors: (socket, most) => host().receiveDescriptors(socket, most),
   openPty: () => host().openPty(),
+  become,
   confine: () => host().confine(),
   createMachine,
   version: VERSION,

@@ -20,9 +20,11 @@ let ended: Promise<number> | undefined;
 const processHost: ProcessHost = {
   lockFile: () => true,
   tryLock: () => !locked,
+  receiveDescriptors: () => undefined,
   openPty: () => {
     throw new Error("no terminals here");
   },
+  become: () => {},
   confine: () => true,
   createMachine: () => machine,
   version: "1.2.3",
@@ -115,7 +117,7 @@ describe("a VM process", () => {
       name: "test",
       uuid: UUID,
     });
-    const other = await client.call("hello", { protocol: 3 });
+    const other = await client.call("hello", { protocol: 4 });
     expect(other.error?.data?.code).toBe("PROTOCOL_MISMATCH");
   });
 

@@ -6,13 +6,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ConsoleLog } from "../../api-schema/console-log.js";
 import { asVmError, reasonOf, VmError } from "../../api-schema/errors.js";
 import { parse } from "../../api-schema/validate.js";
-import { LaunchFile, runtimeFiles } from "../../api-schema/vm-process.js";
+import { type Account, LaunchFile, runtimeFiles } from "../../api-schema/vm-process.js";
 import type { VmStatus } from "../../api-schema/vm-rpc.js";
 import type { Pty } from "../../devices/serial/pty.js";
+import type { HostFacilities } from "../../native/host.js";
 import type { Machine, MachineOptions } from "../../native/types.js";
 import { type BuiltVm, buildVm } from "../build.js";
-import type { LockFile } from "../disks.js";
+import { filesBeneath, type LockFile, namedFiles } from "../host-files.js";
+import { HandedFiles } from "./handed-files.js";
 import { type TryLock, takeLock } from "./lock.js";
+import { heldOpen } from "./rights.js";
 import { openSerial, ptyNotice } from "./serial.js";
 import { checkSocketPath, RpcServer } from "./server.js";
 import { handleSignals } from "./signals.js";
@@ -22,7 +25,9 @@ export interface ProcessHost {
   readonly tryLock: TryLock;
   /** For disk images. */
   readonly lockFile: LockFile;
+  readonly receiveDescriptors: HostFacilities["receiveDescriptors"];
   readonly openPty: () => Pty;
+  readonly become: (user: Account) => void;
   /** Gives up what only the building of a machine needs; false where the host cannot. */
   readonly confine: () => boolean;
   readonly createMachine: (options: MachineOptions) => Machine;
@@ -51,15 +56,22 @@ export async function runProcess(folder: string, host: ProcessHost): Promise<num
   statusFile.write(vm.status);
   const { nonce } = launch;
   const console = built.serial.console;
+  const handed = new HandedFiles(join(folder, runtimeFiles.files), {
+    receive: host.receiveDescriptors,
+    lock: host.lockFile,
+  });
   const server = new RpcServer(socket, {
     vm,
     console,
     networks: built.networks,
+    files: handed,
     nonce,
     version: host.version,
   });
+  await handed.listen();
   await server.listen();
   // Before the guest runs its first instruction.
+  if (launch.user !== undefined) host.become(launch.user);
   if (!host.confine()) process.stderr.write("this host has no way to confine the process\n");
   const ignore = handleSignals(vm);
   // A start that fails ends the VM, which status.json and every client are told.
@@ -67,6 +79,7 @@ export async function runProcess(folder: string, host: ProcessHost): Promise<num
   const last = await vm.ended;
   await sleep(launch.linger * 1000);
   server.close();
+  handed.close();
   ignore();
   return last.exitStatus ?? 0;
 }
@@ -91,16 +104,17 @@ function refuseOther(folder: string, { nonce }: LaunchFile, meant: string | unde
 }
 
 function build(folder: string, launch: LaunchFile, host: ProcessHost): Promise<BuiltVm> {
-  const { definition, onReset, restore } = launch;
-  const logPath = launch.console.file ?? join(folder, runtimeFiles.console);
+  const { definition, onReset, restore, user } = launch;
+  const log = launch.console.file ?? join(folder, runtimeFiles.console);
   return buildVm(definition, {
     createMachine: host.createMachine,
     onReset,
     restore,
-    lockFile: host.lockFile,
-    openSerial: () =>
+    files: launch.folders ? filesBeneath(launch.folders, host.lockFile) : namedFiles(host.lockFile),
+    openSerial: ({ open }) =>
       openSerial(definition, {
-        openLog: () => new ConsoleLog(logPath, launch.console.limit),
+        openLog: () => new ConsoleLog(user ? heldOpen(log) : log, launch.console.limit),
+        openFile: open,
         openPty: host.openPty,
         onPty: (...pty) => process.stdout.write(ptyNotice(...pty)),
       }),

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, openSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
@@ -24,6 +24,7 @@ function open(com1: SerialPort, com2 = NONE, pci: Record<string, SerialPort> = {
     { serial: { com1, com2 }, devices },
     {
       openLog: () => new ConsoleLog(file("console")),
+      openFile: openSync,
       openPty: () => host().openPty(),
       onPty: (...pty) => void lines.push(ptyNotice(...pty)),
     },

@@ -11,10 +11,12 @@ import { SocketBackend } from "../../devices/serial/socket.js";
 import { StdioBackend } from "../../devices/serial/stdio.js";
 import { TeeBackend } from "../../devices/serial/tee.js";
 import { TtyBackend } from "../../devices/serial/tty.js";
+import type { OpenFile } from "../host-files.js";
 
 export interface SerialOptions {
   /** Made when a port has the backend `console`. */
   readonly openLog: () => ConsoleLog;
+  readonly openFile: OpenFile;
   readonly openPty: () => Pty;
   /** Told where a pseudo-terminal is to be found, and by which link. */
   readonly onPty?: (port: string, path: string, link?: string) => void;
@@ -93,7 +95,7 @@ async function open(name: string, port: SerialPort, options: SerialOptions): Pro
   const { log } = port;
   if (log === undefined) return { end, cable: end };
   try {
-    return { end, cable: new TeeBackend([end, new FileBackend(log)]) };
+    return { end, cable: new TeeBackend([end, new FileBackend(log, options.openFile)]) };
   } catch (error) {
     end.close();
     return failed("log")(error);
@@ -116,9 +118,9 @@ async function make(
       return backend;
     }
     case "terminal":
-      return new TtyBackend(pathOf(name, port));
+      return new TtyBackend(pathOf(name, port), options.openFile);
     case "file":
-      return new FileBackend(pathOf(name, port));
+      return new FileBackend(pathOf(name, port), options.openFile);
     case "socket":
       return SocketBackend.listen(pathOf(name, port));
     case "none":

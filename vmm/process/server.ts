@@ -11,11 +11,13 @@ import {
   type VmParams,
   type VmResult,
 } from "../../api-schema/vm-rpc.js";
+import { removeName } from "../../devices/own-name.js";
 import type { ConsoleBackend } from "../../devices/serial/console.js";
 import type { VirtualMachine } from "../machine.js";
 import type { Networks } from "../networks.js";
 import { Connection } from "./connection.js";
 import { ConsoleFollower } from "./follower.js";
+import type { HandedFiles } from "./handed-files.js";
 
 const MAX_CLIENTS = 64;
 
@@ -23,6 +25,7 @@ export interface Served {
   readonly vm: VirtualMachine;
   readonly console: ConsoleBackend | undefined;
   readonly networks: Networks;
+  readonly files: HandedFiles;
   readonly nonce: string;
   readonly version: string;
 }
@@ -44,6 +47,21 @@ export function checkSocketPath(path: string): void {
   if (length > MAX_SOCKET_PATH) throw new VmError("SOCKET_PATH_TOO_LONG", [path, length]);
 }
 
+/** Only who may use the socket's folder comes this far; the mode says it again. */
+export function listenOn(server: Server, path: string): Promise<void> {
+  // Who holds the lock may take away a socket that another left behind.
+  rmSync(path, { force: true });
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) =>
+      reject(new VmError("LAUNCH_INVALID", [path, reasonOf(error)], { cause: error })),
+    );
+    server.listen(path, () => {
+      chmodSync(path, 0o600);
+      resolve();
+    });
+  });
+}
+
 export class RpcServer {
   readonly #server: Server;
   readonly #path: string;
@@ -63,18 +81,8 @@ export class RpcServer {
     });
   }
 
-  /** Who holds the lock may take away a socket that another left behind. */
   listen(): Promise<void> {
-    rmSync(this.#path, { force: true });
-    return new Promise((resolve, reject) => {
-      this.#server.once("error", (error) =>
-        reject(new VmError("LAUNCH_INVALID", [this.#path, reasonOf(error)], { cause: error })),
-      );
-      this.#server.listen(this.#path, () => {
-        chmodSync(this.#path, 0o600);
-        resolve();
-      });
-    });
+    return listenOn(this.#server, this.#path);
   }
 
   close(): void {
@@ -83,7 +91,7 @@ export class RpcServer {
       follower?.end();
       connection.close();
     }
-    rmSync(this.#path, { force: true });
+    removeName(this.#path);
   }
 
   #accept(socket: Socket): void {
@@ -132,7 +140,8 @@ const readLog = (
   };
 };
 
-function handlersFor({ vm, console, networks, nonce, version }: Served): Handlers {
+function handlersFor(served: Served): Handlers {
+  const { vm, console, networks, nonce, version } = served;
   const { name, uuid } = vm.definition;
   return {
     hello({ protocol }, { connection }) {
@@ -166,12 +175,14 @@ function handlersFor({ vm, console, networks, nonce, version }: Served): Handler
       return { version: of, state: state as Record<string, unknown> };
     },
     media: () => ({ drives: vm.drives() }),
-    changeMedium: async ({ device, ...change }) => ({
-      drives: await vm.changeMedium(device, change),
-    }),
+    changeMedium: ({ device, files, ...change }) =>
+      served.files.with(files, async (given) => ({
+        drives: await vm.changeMedium(device, change, given),
+      })),
     networks: () => ({ networks: networks.views() }),
     setLink: ({ slot, up }) => networks.setLink(slot, up),
-    startCapture: ({ slot, ...request }) => networks.startCapture(slot, request),
+    startCapture: ({ slot, files, ...request }) =>
+      served.files.with(files, (given) => networks.startCapture(slot, request, given)),
     stopCapture: ({ slot }) => networks.stopCapture(slot),
     saveState: async ({ directory }) => ({ bytes: await vm.saveState(directory) }),
   };

@@ -19,7 +19,7 @@ export function cardHandlers(supervisor: Supervisor): Pick<Handlers, CardOperati
     startCapture: ({ path, body }) => {
       if (!isAbsolute(body.file))
         throw new VmError("REQUEST_INVALID", ["body.file", `${body.file} is not an absolute path`]);
-      return process(path.vm, "capture").call("startCapture", { slot: path.slot, ...body });
+      return supervisor.find(path.vm).startCapture(path.slot, body);
     },
     stopCapture: ({ path }) =>
       process(path.vm, "end a capture").call("stopCapture", { slot: path.slot }),

@@ -1,7 +1,9 @@
 // The addon of the daemon: host facilities only, no VM code. native/host.ts is its face.
+#include <fcntl.h>
 #include <napi.h>
 #include <uv.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "../arguments.h"
@@ -55,6 +57,16 @@ void unlock_file(const Info& info) {
   const int fd = descriptor(args, 0, "fd");
   if (!args.ok()) return;
   if (const int error = host::unlock_file(fd)) fail(info, error, "flock");
+}
+
+// (fd): another of the same open file
+Value duplicate(const Info& info) {
+  Arguments args{info};
+  const int fd = descriptor(args, 0, "fd");
+  if (!args.ok()) return info.Env().Undefined();
+  const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return fail(info, errno, "fcntl");
+  return Napi::Number::New(info.Env(), copy);
 }
 
 // (fd): bytes
@@ -214,6 +226,7 @@ Value open_pty(const Info& info) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, Napi::Function function) { exports.Set(name, function); };
   add("lockFile", Napi::Function::New<lock_file>(env));
+  add("duplicate", Napi::Function::New<duplicate>(env));
   add("directAlignment", Napi::Function::New<direct_alignment>(env));
   add("blockDevice", Napi::Function::New<block_device>(env));
   add("unlockFile", Napi::Function::New<unlock_file>(env));

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <vector>
@@ -34,7 +35,7 @@ constexpr std::uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
 constexpr long kAllowed[] = {
     // Threads, time, signals to oneself.
     SYS_futex, SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_gettid,
-    SYS_getpid, SYS_tgkill, SYS_exit, SYS_exit_group, SYS_set_robust_list, SYS_get_robust_list,
+    SYS_getpid, SYS_exit, SYS_exit_group, SYS_set_robust_list, SYS_get_robust_list,
     SYS_rseq, SYS_membarrier, SYS_restart_syscall, SYS_getcpu, SYS_sched_getparam,
     SYS_sched_getscheduler, SYS_clock_gettime, SYS_clock_getres, SYS_clock_nanosleep,
     SYS_nanosleep, SYS_gettimeofday, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
@@ -61,7 +62,7 @@ constexpr long kAllowed[] = {
     SYS_setsockopt, SYS_getsockopt,
     // Who and where one is.
     SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_getppid, SYS_uname, SYS_sysinfo,
-    SYS_getrusage, SYS_getrandom, SYS_prlimit64, SYS_prctl, SYS_capget, SYS_set_tid_address,
+    SYS_getrusage, SYS_getrandom, SYS_prctl, SYS_capget, SYS_set_tid_address,
     SYS_get_mempolicy,
 #if defined(__x86_64__)
     // Older names of what is above.
@@ -114,18 +115,31 @@ Program filter() {
   // Threads of this process, no process. clone3 hides its flags from filters: C libraries take
   // clone where there is none.
   allow_call_with(p, SYS_clone, 0, CLONE_THREAD, CLONE_THREAD, EPERM);
+  // Other processes of the same user are not signalled, nor limited: prlimit64's 0 is oneself.
+  allow_call_with(p, SYS_tgkill, 0, ~0u, static_cast<std::uint32_t>(::getpid()), EPERM);
+  allow_call_with(p, SYS_prlimit64, 0, ~0u, 0, EPERM);
   allow_call_with(p, SYS_socket, 0, ~0u, AF_UNIX, EAFNOSUPPORT);
   allow_call_with(p, SYS_socketpair, 0, ~0u, AF_UNIX, EAFNOSUPPORT);
   answer(p, kRefuse);
   return p;
 }
 
+// Files that a guest can make the process open: connections of its vsock device above all.
+constexpr rlim_t kMostFiles = 8192;
+
+int limit(rlim_t most, decltype(RLIMIT_CORE) resource) {
+  rlimit now{};
+  if (::getrlimit(resource, &now) != 0) return errno;
+  const rlimit wanted{std::min(now.rlim_cur, most), std::min(now.rlim_max, most)};
+  return ::setrlimit(resource, &wanted) == 0 ? 0 : errno;
+}
+
 }  // namespace
 
 int confine() {
   // What a crash would leave behind is a guest's memory.
-  const rlimit none{0, 0};
-  if (::setrlimit(RLIMIT_CORE, &none) != 0) return errno;
+  if (const int error = limit(0, RLIMIT_CORE)) return error;
+  if (const int error = limit(kMostFiles, RLIMIT_NOFILE)) return error;
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno;
   Program program = filter();
   const sock_fprog list{static_cast<unsigned short>(program.size()), program.data()};
