@@ -95,7 +95,6 @@ export class VmRun {
 
   /** `change` is stored with the start. When it fails nothing has changed, and it throws. */
   async start(change: RowChange, more: { restarts: number }): Promise<void> {
-    await this.#cleared;
     const { row } = this.#record;
     const before = { power: row.power, supervision: row.supervision, status: row.status };
     const nonce = randomUUID();
@@ -109,6 +108,7 @@ export class VmRun {
     // On disk before the process is: whatever happens now, a later daemon knows what to look for.
     this.#record.store({ ...change, status, process });
     try {
+      await this.#cleared;
       this.#process = spawnVm({ nonce, folder, consoleStart });
       this.#record.store({ process: this.#process.record });
       await this.#connectTo(this.#process);
