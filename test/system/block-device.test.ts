@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { host } from "../../native/host.js";
 import type { OpenDisk } from "../../vmm/disks/types.js";
 import { openDisk } from "../../vmm/disks.js";
+import { namedFiles } from "../../vmm/host-files.js";
 import { ForegroundGuest } from "../guest/foreground.js";
 
 const SIZE = 64 * 2 ** 20;
@@ -52,8 +53,8 @@ function attach(name: string, sector: number): { device: string; file: string } 
 }
 
 async function open(path: string, more: object = {}): Promise<OpenDisk> {
-  const lock = (fd: number, shared: boolean): boolean => host().lockFile(fd, shared);
-  const disk = await openDisk({ path, ...more }, lock);
+  const files = namedFiles((fd, shared) => host().lockFile(fd, shared));
+  const disk = await openDisk({ path, ...more }, files);
   opened.push(disk);
   return disk;
 }
