@@ -107,6 +107,7 @@ class VirtualCpu final : public softcpu::Overseer {
   // Overseer (intercepts.cc)
   softcpu::Handler bind(const softcpu::Insn& insn, softcpu::Handler handler) override;
   unsigned rights(Gpa at) override { return space_.rights(at); }
+  bool logs_writes() override { return false; }
   void refuse(softcpu::Cpu& on, Gpa at, std::uint64_t linear, softcpu::AccessKind kind,
               bool walk) override;
   void before_exception(softcpu::Cpu& on, const softcpu::Cpu::Pending& pending) override;

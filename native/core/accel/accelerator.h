@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "accel/cpu_state.h"
 #include "accel/platform.h"
@@ -78,8 +79,33 @@ struct VcpuWiring {
 class Machine {
  public:
   virtual ~Machine() = default;
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
   // Called on the thread that will run it.
   virtual std::unique_ptr<Vcpu> create_vcpu(const VcpuWiring& wiring) = 0;
+  GuestMemory& memory() const { return memory_; }
+  // Why none of its vCPUs can go on from `state`, a sentence that begins with the field; empty
+  // where they can.
+  virtual std::string refused_state(const CpuState&) const { return {}; }
+
+  // The log of dirty pages (memory/dirty_log.h). Both only while no vCPU is in run().
+  // False: the host refuses, and nothing has changed.
+  bool log_writes(bool on);
+  // The pages (GuestMemory::page_number()) that vCPUs, devices and everybody else wrote since the
+  // log began or was taken; more than those never, but for a page that a store faulted on half-way.
+  // nullopt: the host has lost the log, and every page may be among them.
+  std::optional<std::vector<std::uint64_t>> take_written();
+
+ protected:
+  explicit Machine(GuestMemory& memory) : memory_{memory} {}
+
+ private:
+  // Where vCPUs write unseen by us: lets the hardware log it, and marks what it has logged since.
+  virtual bool log_hardware_writes(bool) { return true; }
+  virtual bool gather_hardware_writes() { return true; }
+
+  GuestMemory& memory_;
 };
 
 class Accelerator {

@@ -182,6 +182,8 @@ class Rig {
     vcpu->set_state(s);
   }
 
+  Machine& machine() { return *machine_; }
+
   std::unique_ptr<GuestMemory> memory;
   RecordingPlatform platform;
   VcpuSignals signals;
@@ -234,15 +236,14 @@ class SoftEngine final : public Accelerator {
   class EngineMachine final : public Machine {
    public:
     EngineMachine(GuestMemory& memory, const softcpu::TranslatorOptions& options)
-        : memory_{memory}, options_{options} {}
+        : Machine{memory}, options_{options} {}
     std::unique_ptr<Vcpu> create_vcpu(const VcpuWiring& wiring) override {
-      auto cpu = std::make_unique<softcpu::Cpu>(wiring, memory_);
+      auto cpu = std::make_unique<softcpu::Cpu>(wiring, memory());
       cpu->choose_translator(options_);
       return cpu;
     }
 
    private:
-    GuestMemory& memory_;
     const softcpu::TranslatorOptions& options_;
   };
 

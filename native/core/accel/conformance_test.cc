@@ -367,6 +367,66 @@ CONFORMANCE(a_single_step_traps_behind_its_instruction) {
   EXPECT_EQ(rig.get(rig.reg(kRsp)) - Rig::kCode, sizeof k_single_step - 2);
 }
 
+namespace {
+
+using Pages = std::vector<std::uint64_t>;
+// Those that k_dirty_pages writes.
+const Pages kWrittenPages = {0x10,  0x100, 0x102, 0x103, 0x104, 0x105,
+                             0x106, 0x107, 0x108, 0x10a, 0x10c, 0x10d};
+
+void run_again(Rig& rig) {
+  rig.change([](CpuState& s) {
+    s.rip = Rig::kCode;
+    s.activity = Activity::kRunning;
+    s.fpu = FpuState{};
+  });
+  EXPECT_EQ(rig.vcpu->run(), Exit::kHalted);
+  EXPECT_EQ(rig.vector(), -1);
+}
+
+void expect_written(Rig& rig, const Pages& wanted) {
+  const auto got = rig.machine().take_written();
+  REQUIRE(got.has_value());
+  EXPECT_EQ(got->size(), wanted.size());
+  EXPECT(*got == wanted);
+}
+
+}  // namespace
+
+CONFORMANCE(the_dirty_log_has_exactly_the_pages_written) {
+  Rig rig{accelerator};
+  EXPECT_EQ(rig.run(k_dirty_pages), Exit::kHalted);  // A and D bits are set from here on
+  EXPECT(rig.machine().log_writes(true));
+  expect_written(rig, {});
+  for (int round = 0; round < 3; ++round) {
+    run_again(rig);
+    expect_written(rig, kWrittenPages);
+    expect_written(rig, {});
+  }
+  // A device's write, that a vCPU's joins on the next page.
+  rig.put(0x111ffc, ~0ull);
+  expect_written(rig, {0x111, 0x112});
+  EXPECT(rig.machine().log_writes(false));
+  run_again(rig);
+  EXPECT(rig.machine().log_writes(true));
+  expect_written(rig, {});
+  run_again(rig);
+  expect_written(rig, kWrittenPages);
+}
+
+// SDM Vol. 3, "Accessed and Dirty Flags": the processor writes them.
+CONFORMANCE(the_dirty_log_has_the_page_tables_that_the_processor_writes) {
+  Rig rig{accelerator};
+  rig.load(k_dirty_pages);
+  EXPECT(rig.machine().log_writes(true));
+  run_again(rig);
+  Pages wanted = {1, 2, 3, 6};  // 6: the directory of the device's address
+  wanted.insert(wanted.end(), kWrittenPages.begin(), kWrittenPages.end());
+  expect_written(rig, wanted);
+  run_again(rig);
+  expect_written(rig, kWrittenPages);
+}
+
 CONFORMANCE(a_triple_fault_shuts_down) {
   Rig rig{accelerator};
   EXPECT_EQ(rig.run(k_triple_fault), Exit::kTripleFault);

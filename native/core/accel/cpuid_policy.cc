@@ -25,7 +25,7 @@ constexpr std::uint32_t word(const char (&text)[5]) {
 
 constexpr std::uint32_t kLinearBits = 48;
 constexpr std::uint32_t kMaxBasic = 0x16, kMaxExtended = 0x8000'0008;
-constexpr std::uint32_t kHypervisor = 0x4000'0000;
+constexpr std::uint32_t kHypervisor = 0x4000'0000, kTiming = 0x4000'0010;
 constexpr std::uint32_t kSignature = 0x000806f8;  // family 6, model 0x8f, stepping 8
 
 constexpr std::uint32_t kLeaf1Ecx =
@@ -186,11 +186,19 @@ Registers extended(const CpuidSubject& cpu, std::uint32_t leaf) {
   }
 }
 
+// The counter and the clock of the local APIC's timer in kHz, as hypervisors have agreed to tell
+// them: kernels that ask need not measure either.
+Registers timing(const CpuidSubject& cpu) {
+  return {static_cast<std::uint32_t>(cpu.tsc_hz / 1000),
+          static_cast<std::uint32_t>(kCrystalHz / 1000), 0, 0};
+}
+
 }  // namespace
 
 // A leaf past the last answers as the last basic one (SDM Vol. 2, "CPUID—CPU Identification").
 CpuidRegisters cpuid_policy(const CpuidSubject& cpu, std::uint32_t leaf, std::uint32_t sub) {
-  if (leaf == kHypervisor) return {kHypervisor, word("bhyv"), word("e bh"), word("yve ")};
+  if (leaf == kHypervisor) return {kTiming, word("bhyv"), word("e bh"), word("yve ")};
+  if (leaf == kTiming) return timing(cpu);
   if (leaf > kHypervisor && leaf < 0x5000'0000) return {};
   if (leaf >= 0x8000'0000 && leaf <= kMaxExtended) return extended(cpu, leaf);
   return basic(cpu, leaf <= kMaxBasic ? leaf : kMaxBasic, sub);

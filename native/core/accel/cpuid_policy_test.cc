@@ -34,4 +34,13 @@ TEST(hardware_takes_its_features_away_and_no_others) {
   EXPECT_EQ(limit_to_hardware(7, cpuid_policy({}, 7, 0), {}).ebx, 2u);  // IA32_TSC_ADJUST
 }
 
+TEST(the_hypervisors_leaves_end_with_the_clocks_in_kilohertz) {
+  const CpuidSubject cpu{0, 1, 2'592'000'000};
+  EXPECT_EQ(cpuid_policy(cpu, 0x4000'0000, 0).eax, 0x4000'0010u);
+  const CpuidRegisters wanted{2'592'000, 25'000, 0, 0};
+  EXPECT(cpuid_policy(cpu, 0x4000'0010, 0) == wanted);
+  for (std::uint32_t leaf = 0x4000'0001; leaf < 0x4000'0010; ++leaf)
+    EXPECT(cpuid_policy(cpu, leaf, 0) == CpuidRegisters{});
+}
+
 TEST_MAIN()

@@ -74,14 +74,15 @@ class ScriptedAccelerator final : public Accelerator {
 
   std::string_view name() const override { return "scripted"; }
   std::optional<std::string> unavailable() const override { return std::nullopt; }
-  std::unique_ptr<Machine> create_machine(GuestMemory&) const override {
-    return std::make_unique<ScriptedMachine>(scripts_);
+  std::unique_ptr<Machine> create_machine(GuestMemory& memory) const override {
+    return std::make_unique<ScriptedMachine>(memory, scripts_);
   }
 
  private:
   class ScriptedMachine final : public Machine {
    public:
-    explicit ScriptedMachine(const std::vector<Script>& scripts) : scripts_{scripts} {}
+    ScriptedMachine(GuestMemory& memory, const std::vector<Script>& scripts)
+        : Machine{memory}, scripts_{scripts} {}
     std::unique_ptr<Vcpu> create_vcpu(const VcpuWiring& wiring) override {
       static const Script kNothing;
       const bool listed = wiring.index < scripts_.size();

@@ -14,13 +14,12 @@ namespace {
 class SoftMachine final : public Machine {
  public:
   SoftMachine(GuestMemory& memory, const softcpu::TranslatorOptions& options)
-      : memory_(memory), options_(options) {}
+      : Machine{memory}, options_(options) {}
   std::unique_ptr<Vcpu> create_vcpu(const VcpuWiring& wiring) override {
-    return std::make_unique<softcpu::Cpu>(wiring, memory_, options_);
+    return std::make_unique<softcpu::Cpu>(wiring, memory(), options_);
   }
 
  private:
-  GuestMemory& memory_;
   const softcpu::TranslatorOptions options_;
 };
 

@@ -68,6 +68,9 @@ class CodeEpochs {
     return true;
   }
 
+  // Every vCPU drops its write entries before it goes on. Only while none is in run().
+  void advance() { current_.fetch_add(1, std::memory_order_seq_cst); }
+
   // The vCPU's own thread: it has dropped its write entries (or is entering the guest with none).
   std::uint64_t current() const { return current_.load(std::memory_order_seq_cst); }
   void acknowledge(VcpuIndex vcpu, std::uint64_t epoch) {

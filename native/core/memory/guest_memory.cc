@@ -40,15 +40,16 @@ void advise(void* base, std::uint64_t size) {
 
 }  // namespace
 
+GuestMemory::GuestMemory(std::uint64_t size)
+    : size_{size}, low_size_{size < kLowLimit ? size : kLowLimit}, dirty_log_{size / kPageSize} {}
+
 std::unique_ptr<GuestMemory> GuestMemory::create(std::uint64_t size, std::string& error) {
   if (size == 0 || size % kPageSize != 0 || size > kMaxSize) {
     error = "guest memory of " + std::to_string(size) +
             " bytes: it must be a multiple of 4096, more than 0 and at most 1 TiB";
     return nullptr;
   }
-  std::unique_ptr<GuestMemory> memory{new GuestMemory};
-  memory->size_ = size;
-  memory->low_size_ = size < kLowLimit ? size : kLowLimit;
+  std::unique_ptr<GuestMemory> memory{new GuestMemory{size}};
   memory->base_ = static_cast<std::uint8_t*>(map_zeroed(size));
   // All bits zero is the initial state of a CodePage (three atomics of 0), so that untouched
   // pages of the array cost nothing.
@@ -81,10 +82,23 @@ void GuestMemory::written(Gpa at, std::uint64_t length) {
   while (length != 0) {
     const std::uint64_t offset = raw(at) & ~kPageMask;
     const std::uint64_t part = length < kPageSize - offset ? length : kPageSize - offset;
-    if (host(at) != nullptr) CodeEpochs::modified(code_page(at), line_mask(offset, part));
+    if (host(at) != nullptr) {
+      CodeEpochs::modified(code_page(at), line_mask(offset, part));
+      dirty_log_.mark(page_number(at));
+    }
     at = at + part;
     length -= part;
   }
+}
+
+void GuestMemory::log_writes(bool on) {
+  on ? dirty_log_.begin() : dirty_log_.end();
+  epochs_.advance();
+}
+
+std::vector<std::uint64_t> GuestMemory::take_written() {
+  epochs_.advance();
+  return dirty_log_.take();
 }
 
 }  // namespace hv

@@ -5,9 +5,11 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/types.h"
 #include "memory/code_pages.h"
+#include "memory/dirty_log.h"
 
 namespace hv {
 
@@ -40,22 +42,37 @@ class GuestMemory {
 
   // Only for addresses where host() is not nullptr.
   CodePage& code_page(Gpa at) const {
-    return code_pages_[static_cast<std::uint64_t>(host(at) - base_) / kPageSize];
+    return code_pages_[page_number(at)];
   }
   CodeEpochs& epochs() { return epochs_; }
 
   // Every write that no vCPU made (loaders, DMA, TypeScript, restore) ends with this call, before
-  // the guest is told of it: it makes decoded code on those pages stale.
+  // the guest is told of it: it makes decoded code on those pages stale, and notes them as dirty.
   void written(Gpa at, std::uint64_t length);
 
- private:
-  GuestMemory() = default;
+  // The pages of RAM in the order of the mapping, and back.
+  std::uint64_t page_number(Gpa at) const {  // only where host() is not nullptr
+    return static_cast<std::uint64_t>(host(at) - base_) / kPageSize;
+  }
+  Gpa page_at(std::uint64_t number) const {
+    const std::uint64_t offset = number * kPageSize;
+    return Gpa{offset < low_size_ ? offset : offset - low_size_ + kHighBase};
+  }
 
+  // The log itself, for those who write. Machine::log_writes() and take_written() are the way to it
+  // for everybody else.
+  DirtyLog& dirty_log() { return dirty_log_; }
+  void log_writes(bool on);
+  std::vector<std::uint64_t> take_written();
+
+ private:
+  explicit GuestMemory(std::uint64_t size);
+
+  const std::uint64_t size_, low_size_;
   std::uint8_t* base_ = nullptr;
-  std::uint64_t size_ = 0;
-  std::uint64_t low_size_ = 0;
   CodePage* code_pages_ = nullptr;  // one for each page, from zeroed pages of the host
   CodeEpochs epochs_;
+  DirtyLog dirty_log_;
 };
 
 }  // namespace hv

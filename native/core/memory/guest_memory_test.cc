@@ -73,4 +73,43 @@ TEST(written_ignores_what_is_no_memory) {
   memory->written(Gpa{~0ull - 4096}, 4097);
 }
 
+TEST(the_dirty_log_has_what_was_written_since_it_was_taken) {
+  const auto memory = make(5 * kGiB);
+  REQUIRE(memory != nullptr);
+  memory->written(Gpa{0x1000}, 1);
+  EXPECT(memory->take_written().empty());  // it is off
+  memory->log_writes(true);
+  EXPECT(memory->take_written().empty());
+  memory->written(Gpa{0x3ffff}, 2);
+  memory->written(Gpa{3 * kGiB - 1}, 1);
+  memory->written(Gpa{6 * kGiB - 1}, 4096);  // its last byte, and what is no memory
+  memory->written(Gpa{4 * kGiB}, 0);
+  const std::vector<std::uint64_t> pages = memory->take_written();
+  const std::vector<Gpa> wanted = {Gpa{0x3f000}, Gpa{0x40000}, Gpa{3 * kGiB - 4096},
+                                   Gpa{6 * kGiB - 4096}};
+  REQUIRE(pages.size() == wanted.size());
+  for (std::size_t i = 0; i < pages.size(); ++i) {
+    EXPECT_EQ(raw(memory->page_at(pages[i])), raw(wanted[i]));
+    EXPECT_EQ(memory->page_number(wanted[i]), pages[i]);
+  }
+  EXPECT(memory->take_written().empty());
+  memory->written(Gpa{0x1000}, 1);
+  memory->log_writes(true);  // begins anew
+  EXPECT(memory->take_written().empty());
+}
+
+TEST(a_host_log_is_marked_in_whole_words) {
+  hv::DirtyLog log{200};
+  log.begin();
+  const std::uint64_t words[] = {1ull << 63, 1, ~0ull};
+  log.mark(0, std::span{words, 2});
+  log.mark(192, std::span{words, 1});
+  EXPECT(log.has(63) && log.has(64) && !log.has(65) && log.has(255));
+  const std::vector<std::uint64_t> wanted = {63, 64, 255};
+  EXPECT(log.take() == wanted);
+  EXPECT(!log.has(63));
+  log.end();
+  EXPECT(log.has(65));  // nobody need be told
+}
+
 TEST_MAIN()

@@ -258,6 +258,9 @@ class Cpu final : public Vcpu {
   // As the overseer says.
   void require_rights(Gpa at, std::uint64_t linear, AccessKind kind, bool walk);
   bool all_rights(Gpa at) const;
+  // Before a store to RAM, and whether one may come without that.
+  void note_write(Gpa at);
+  bool write_is_noted(Gpa at) const;
   void fill_tlb(std::uint64_t linear, const Walk& page, Bank bank);
   std::uint8_t* begin_modify(unsigned segment, std::uint64_t linear, unsigned length, bool locked);
   void finish_modify();

@@ -103,9 +103,10 @@ bool Walker::mark(Gpa at, std::uint64_t entry, std::uint64_t bits) const {
   } else {
     done = host::compare_exchange(at_host, entry, entry | bits);
   }
-  if (done)
-    CodeEpochs::modified(cpu_.memory.code_page(at), line_mask(raw(at) & ~kPageMask, 8));
-  return done;
+  if (!done) return false;
+  CodeEpochs::modified(cpu_.memory.code_page(at), line_mask(raw(at) & ~kPageMask, 8));
+  cpu_.note_write(at);
+  return true;
 }
 
 // SDM Vol. 3, tables "Format of a … Entry": bits that must be 0 in a present entry.
@@ -209,6 +210,18 @@ bool Cpu::all_rights(Gpa at) const {
   return overseer == nullptr || overseer->rights(at) == Overseer::kAllRights;
 }
 
+void Cpu::note_write(Gpa at) {
+  DirtyLog& log = memory.dirty_log();
+  if (!log.on() || memory.host(at) == nullptr) return;
+  if (overseer == nullptr || overseer->logs_writes()) log.mark(memory.page_number(at));
+}
+
+bool Cpu::write_is_noted(Gpa at) const {
+  const DirtyLog& log = memory.dirty_log();
+  if (!log.on() || log.has(memory.page_number(at))) return true;
+  return overseer != nullptr && !overseer->logs_writes();
+}
+
 void Cpu::fill_tlb(std::uint64_t linear, const Walk& page, Bank bank) {
   std::uint8_t* host = memory.host(page.gpa);
   if (host == nullptr || page_has_breakpoint(linear) || !all_rights(page.gpa)) return;
@@ -219,6 +232,7 @@ void Cpu::fill_tlb(std::uint64_t linear, const Walk& page, Bank bank) {
   entry.frame = (raw(page.gpa) & kPageMask) | (page.global ? TlbEntry::kGlobal : 0);
   entry.read_tag = permits(page, AccessKind::kRead, bank) ? tag : TlbEntry::kNever;
   const bool writes = permits(page, AccessKind::kWrite, bank) && page.dirty &&
+                      write_is_noted(page.gpa) &&
                       memory.code_page(page.gpa).lines.load(std::memory_order_seq_cst) == 0;
   entry.write_tag = writes ? tag : TlbEntry::kNever;
   if (writes) tlb.note_writer(entry.frame);
@@ -230,6 +244,7 @@ Piece Cpu::translate(std::uint64_t linear, unsigned length, AccessKind kind, Rig
   std::uint32_t error = 0;
   if (!walk(linear, kind, bank, page, error)) raise_page_fault(linear, error);
   require_rights(page.gpa, linear, kind, false);
+  if (kind == AccessKind::kWrite) note_write(page.gpa);
   // A store to a code page fills afterwards, when it has perhaps freed the page of its code.
   fill_tlb(linear, page, bank);
   return {memory.host(page.gpa), page.gpa, linear, length};

@@ -20,6 +20,10 @@ class Overseer {
   // An access that these rights forbid; `walk`: to a table of page tables. Must leave_run().
   virtual void refuse(Cpu&, Gpa, std::uint64_t /*linear*/, AccessKind, bool /*walk*/) {}
 
+  // Whether its stores go to the dirty-page log. False for what plays hardware: the accelerator
+  // over that keeps the log by what the hardware tells.
+  virtual bool logs_writes() { return true; }
+
   // Before the delivery begins; each may leave_run() instead.
   virtual void before_exception(Cpu&, const Cpu::Pending&) {}
   virtual void before_nmi(Cpu&) {}

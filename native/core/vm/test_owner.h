@@ -26,7 +26,7 @@ class TestOwner final : public VmOwner {
   // none comes.
   std::optional<VmNotice> await(VmEvent event) {
     std::unique_lock lock{mutex_};
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{20};
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{60};
     for (;;) {
       const auto is = [event](const VmNotice& notice) { return notice.event == event; };
       const auto found = std::find_if(notices_.begin(), notices_.end(), is);

@@ -160,6 +160,13 @@ bool Vm::set_cpu(VcpuIndex index, const CpuState& state) {
   return true;
 }
 
+bool Vm::log_writes(bool on) { return parked() && machine_->log_writes(on); }
+
+std::optional<std::vector<std::uint64_t>> Vm::take_written() {
+  if (!parked()) return std::nullopt;
+  return machine_->take_written();
+}
+
 // --- the gate -----------------------------------------------------------------------------------
 
 bool Vm::park(VcpuIndex) {

@@ -11,6 +11,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,6 +66,9 @@ class Vm final : private VcpuHost, private Platform {
   // Empty, or what is wrong; nothing has changed then.
   [[nodiscard]] std::string restore(const json::Value& components);
   json::Object statistics();
+  // The log of dirty pages (accel/accelerator.h, Machine). False, nullopt: not parked, or as there.
+  [[nodiscard]] bool log_writes(bool on);
+  std::optional<std::vector<std::uint64_t>> take_written();
 
  private:
   enum class Phase : std::uint8_t { kParked, kRunning, kParking, kStopped };
@@ -73,6 +77,7 @@ class Vm final : private VcpuHost, private Platform {
   std::string assemble(const Accelerator& accelerator);
   void start_threads();
   void reset_cpus();
+  std::string refused(VcpuIndex vcpu, const CpuState& state) const;
   void refuse_unclaimed(const Bus::Unclaimed& access);
   void kick_all();
 

@@ -60,6 +60,12 @@ std::string read_component(const json::Value& components, const std::string& nam
 
 }  // namespace
 
+// What another accelerator saved may be more than this host can run.
+std::string Vm::refused(VcpuIndex vcpu, const CpuState& state) const {
+  const std::string why = machine_->refused_state(state);
+  return why.empty() ? why : numbered("cpu", vcpu) + ": " + why;
+}
+
 json::Object Vm::save() {
   json::Object out;
   if (!parked()) return out;
@@ -88,6 +94,7 @@ std::string Vm::restore(const json::Value& components) {
   for (VcpuIndex i = 0; i < config_.cpus && error.empty(); ++i) {
     error = read_component(components, numbered("cpu", i), cpus[i]);
     if (error.empty()) error = read_component(components, numbered("signals", i), signals[i]);
+    if (error.empty()) error = refused(i, cpus[i]);
   }
   if (!error.empty()) return error;
   const std::function<void()> apply_board = board_->prepare(components, error);

@@ -467,6 +467,198 @@ forever:
     inc qword ptr [DATA]
     jmp forever
 
+# Stores of every kind to pages from 0x100000 on, and to its own; what is only read, and the device,
+# get none.
+dirty_pages:
+    mov ebx, 0x100000
+    mov byte ptr [rbx], 1
+    mov rax, [rbx + 0x1000]
+    mov qword ptr [rbx + 0x2ffc], -1
+    lock inc dword ptr [rbx + 0x4010]
+    movups [rbx + 0x5000], xmm0
+    lea rdi, [rbx + 0x6ff0]
+    mov ecx, 0x1020
+    rep stosb
+    lea rsp, [rbx + 0xb000]
+    push rax
+    mov dx, 0x180
+    lea rdi, [rbx + 0xc000]
+    insb
+    fld1
+    fstp qword ptr [rbx + 0xd000]
+    mov eax, DEVICE
+    mov [rax], eax
+    inc byte ptr [rip + 1f]
+    hlt
+1:  .byte 0
+
+# The time-stamp counter, over and over, in one store: a pause never sees half of it.
+counter:
+    rdtsc
+    shl rdx, 32
+    or rax, rdx
+    mov [DATA], rax
+    jmp counter
+
+# Fills all that software can fill of a CPU, writes it down at DATA + 0x1000, waits for [DATA + 0x10]
+# with an interrupt pending and the local APIC's timer running, writes it down again at DATA + 0x2000,
+# and lets both interrupts come. Both of its halves are one page each.
+.macro set_msr index, high, low
+    mov ecx, \index
+    mov edx, \high
+    mov eax, \low
+    wrmsr
+.endm
+.macro get_msr index
+    mov ecx, \index
+    rdmsr
+    stosd
+    mov eax, edx
+    stosd
+.endm
+everything:
+    lgdt [rip + everything_gdt]
+    mov eax, 0x10
+    mov ss, eax
+    mov es, eax
+    mov eax, 0x18
+    ltr ax
+    mov eax, 0x28
+    lldt ax
+    set_msr 0x174, 0, 0x33
+    set_msr 0x175, 0xffff8123, 0x1000
+    set_msr 0x176, 0xffff8123, 0x2000
+    set_msr 0x277, 0x00070106, 0x00070406
+    set_msr 0x2ff, 0, 0x806
+    set_msr 0xc0000081, 0x00230010, 0
+    set_msr 0xc0000082, 0xffff8abc, 0x3000
+    set_msr 0xc0000083, 0xffff8abc, 0x4000
+    set_msr 0xc0000084, 0, 0x47700
+    set_msr 0xc0000100, 0x7fff, 0x5000
+    set_msr 0xc0000101, 0xffff9000, 0x6000
+    set_msr 0xc0000102, 0x7ffe, 0x7000
+    set_msr 0xc0000103, 0, 0x2a
+    mov eax, 0x12345678
+    mov cr2, rax
+    mov dr0, rax
+    inc rax
+    mov dr1, rax
+    inc rax
+    mov dr2, rax
+    inc rax
+    mov dr3, rax
+    mov eax, 0x400
+    mov dr7, rax
+    mov eax, 3
+    mov cr8, rax
+    fninit
+    push 0x27f
+    fldcw [rsp]
+    mov dword ptr [rsp], 0x7fa0
+    ldmxcsr [rsp]
+    pop rax
+    fldpi
+    fld1
+    fldl2e
+    fldz
+    pcmpeqd xmm0, xmm0
+    movq xmm1, rsp
+    movsd xmm15, xmm0
+    mov r8, -2
+    mov r9, 0x0909090909090909
+    mov r15, 0x1515151515151515
+    mov ebx, APIC
+    mov dword ptr [rbx + 0xf0], 0x1ff
+    mov dword ptr [rbx + 0x310], 0
+    mov dword ptr [rbx + 0x300], 0x40
+    mov dword ptr [rbx + 0x320], 0x41
+    mov dword ptr [rbx + 0x3e0], 0xb
+    mov dword ptr [rbx + 0x380], 500000
+    mov edi, DATA + 0x1000
+    call everything_dump
+    mov qword ptr [DATA], 1
+1:  pause
+    cmp qword ptr [DATA + 0x10], 0
+    je 1b
+    mov edi, DATA + 0x2000
+    call everything_dump
+    xor eax, eax
+    mov cr8, rax
+    sti
+1:  pause
+    cmp qword ptr [DATA + 8], 2
+    jb 1b
+    cli
+    hlt
+everything_gdt:
+    .word 0x37
+    .quad 0x9000
+everything_dump:
+    xor eax, eax
+    pushfq
+    pop rax
+    stosq
+    mov rax, cr0
+    stosq
+    mov rax, cr2
+    stosq
+    mov rax, cr3
+    stosq
+    mov rax, cr4
+    stosq
+    mov rax, cr8
+    stosq
+    mov rax, dr0
+    stosq
+    mov rax, dr1
+    stosq
+    mov rax, dr2
+    stosq
+    mov rax, dr3
+    stosq
+    mov rax, dr6
+    stosq
+    mov rax, dr7
+    stosq
+    mov rax, r8
+    stosq
+    mov rax, r9
+    stosq
+    mov rax, r15
+    stosq
+    mov rax, rsp
+    stosq
+    get_msr 0x174
+    get_msr 0x175
+    get_msr 0x176
+    get_msr 0x1b
+    get_msr 0x277
+    get_msr 0x2ff
+    get_msr 0xc0000080
+    get_msr 0xc0000081
+    get_msr 0xc0000082
+    get_msr 0xc0000083
+    get_msr 0xc0000084
+    get_msr 0xc0000100
+    get_msr 0xc0000101
+    get_msr 0xc0000102
+    get_msr 0xc0000103
+    sgdt [rdi]
+    sidt [rdi + 0x10]
+    str [rdi + 0x20]
+    sldt [rdi + 0x22]
+    mov [rdi + 0x24], ss
+    mov [rdi + 0x26], cs
+    lea rdi, [rdi + 0x11f]
+    and rdi, -16
+    fxsave64 [rdi]
+    xor eax, eax
+    mov [rdi + 6], ax
+    mov [rdi + 8], rax
+    mov [rdi + 16], rax
+    mov [rdi + 28], eax
+    ret
+
 .code16
 # At 0x8000: the second vCPU. Marks, then counts one interrupt with a vector table of its own.
 second:

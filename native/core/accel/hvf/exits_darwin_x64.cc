@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::uint64_t kTrapFlag = 1u << 8;
 constexpr std::uint64_t kLow32 = 0xffff'ffff;
+constexpr std::uint64_t kEptWrite = 1u << 1;   // "Exit Qualification for EPT Violations"
 constexpr std::uint32_t kLongCode = 1u << 13;  // L of CS's access rights
 constexpr std::uint8_t kPageFault = 14, kDebugException = 1, kGeneralProtection = 13;
 
@@ -245,8 +246,9 @@ void HvfVcpu::answer_pause() {
   skip();
 }
 
-// RAM is mapped whole; where the framework still wants to put a page in place, entering again is
-// enough. What is no RAM is a device.
+// RAM is mapped whole, but read-only where the log waits for a page's first write. Where the
+// framework still wants to put a page in place, entering again is enough. What is no RAM is a
+// device.
 void HvfVcpu::answer_ept_violation() {
   const std::uint64_t qualification = handle_.read(Field::kExitQualification);
   if ((qualification & kNmiUnblockedByIret) != 0 && !event_) {
@@ -254,7 +256,10 @@ void HvfVcpu::answer_ept_violation() {
     handle_.write(Field::kGuestInterruptibility, blocked | kBlockedByNmi);
   }
   const Gpa at{handle_.read(Field::kGuestPhysicalAddress)};
-  if (machine_.memory().host(at) != nullptr) return;
+  if (machine_.memory().host(at) != nullptr) {
+    if ((qualification & kEptWrite) != 0 && !machine_.note_write(at)) refuse_exit();
+    return;
+  }
   add(count_.mmio_accesses);
   event_ ? deliver_in_software() : interpret();
 }

@@ -17,14 +17,19 @@ class HvfMachine final : public Machine {
 
   std::unique_ptr<Vcpu> create_vcpu(const VcpuWiring& wiring) override;
 
-  GuestMemory& memory() const { return memory_; }
   CounterOffset& counter() { return counter_; }
 
- private:
-  explicit HvfMachine(GuestMemory& memory) : memory_{memory} {}
-  std::string map(Gpa at, std::uint64_t size);
+  // A vCPU's thread, which has left the guest for a write to RAM: the log has the page, which may
+  // be written from then on. False: the framework will not let it.
+  bool note_write(Gpa at);
 
-  GuestMemory& memory_;
+ private:
+  explicit HvfMachine(GuestMemory& memory) : Machine{memory} {}
+  std::string map(Gpa at, std::uint64_t size);
+  bool protect(Gpa at, std::uint64_t size, bool writable);
+  bool log_hardware_writes(bool on) override;
+  bool gather_hardware_writes() override;
+
   CounterOffset counter_;
 };
 

@@ -1,6 +1,7 @@
 // A VM of KVM's: memory slots over the guest mapping, no interrupt controller of the kernel's, and
 // the time-stamp counter that its vCPUs share.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -18,20 +19,31 @@ class KvmMachine final : public Machine {
 
   std::unique_ptr<Vcpu> create_vcpu(const VcpuWiring& wiring) override;
 
+  std::string refused_state(const CpuState& state) const override;
+
   const Handle& vm() const { return vm_; }
-  GuestMemory& memory() const { return memory_; }
   std::size_t run_length() const { return run_length_; }
 
   CounterOffset& counter() { return counter_; }
 
  private:
-  KvmMachine(GuestMemory& memory, Handle vm) : memory_{memory}, vm_{std::move(vm)} {}
+  // A slot of the kernel's: a contiguous part of the guest's RAM.
+  struct Slot {
+    std::uint32_t number;
+    Gpa at;
+    std::uint64_t size;
+  };
+
+  KvmMachine(GuestMemory& memory, Handle vm) : Machine{memory}, vm_{std::move(vm)} {}
   std::string configure();
-  bool map(std::uint32_t slot, Gpa at, std::uint64_t size);
+  std::array<Slot, 2> slots() const;
+  bool map(const Slot& slot, bool logged);
+  bool log_hardware_writes(bool on) override;
+  bool gather_hardware_writes() override;
+  bool gather(const Slot& slot);
   bool enable(std::uint32_t capability, std::uint64_t argument);
   bool divert_msrs();
 
-  GuestMemory& memory_;
   const Handle vm_;
   std::size_t run_length_ = 0;
   CounterOffset counter_;

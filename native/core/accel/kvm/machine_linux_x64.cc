@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "accel/kvm/limits.h"
 #include "accel/kvm/state.h"
 #include "accel/kvm/vcpu.h"
 #include "accel/msr_policy.h"
@@ -64,22 +65,58 @@ std::string KvmMachine::configure() {
   (void)vm_.call(KVM_SET_TSS_ADDR, kTssAt);  // refused on AMD by some kernels, and not needed there
   std::uint64_t identity = kIdentityMapAt;
   (void)vm_.call(KVM_SET_IDENTITY_MAP_ADDR, &identity);
-  if (!map(0, Gpa{0}, memory_.low_size()) || !map(1, Gpa{kHighBase}, memory_.high_size()))
-    return failed("KVM_SET_USER_MEMORY_REGION");
+  for (const Slot& slot : slots())
+    if (!map(slot, false)) return failed("KVM_SET_USER_MEMORY_REGION");
   // What the kernel's emulator does not know is our interpreter's to run, at every privilege.
   (void)enable(KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
   if (!divert_msrs()) return failed("KVM_X86_SET_MSR_FILTER");
   return {};
 }
 
-bool KvmMachine::map(std::uint32_t slot, Gpa at, std::uint64_t size) {
-  if (size == 0) return true;
+std::array<KvmMachine::Slot, 2> KvmMachine::slots() const {
+  return {{{0, Gpa{0}, memory().low_size()}, {1, Gpa{kHighBase}, memory().high_size()}}};
+}
+
+// Mapped again with another wish for a log, a slot keeps what is in it.
+bool KvmMachine::map(const Slot& slot, bool logged) {
+  if (slot.size == 0) return true;
   kvm_userspace_memory_region region{};
-  region.slot = slot;
-  region.guest_phys_addr = raw(at);
-  region.memory_size = size;
-  region.userspace_addr = reinterpret_cast<std::uint64_t>(memory_.host(at));
+  region.slot = slot.number;
+  region.flags = logged ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+  region.guest_phys_addr = raw(slot.at);
+  region.memory_size = slot.size;
+  region.userspace_addr = reinterpret_cast<std::uint64_t>(memory().host(slot.at));
   return vm_.call(KVM_SET_USER_MEMORY_REGION, &region) == 0;
+}
+
+// A log of the kernel's begins empty only where there was none.
+bool KvmMachine::log_hardware_writes(bool on) {
+  for (const Slot& slot : slots())
+    if (!map(slot, false)) return false;
+  for (const Slot& slot : slots())
+    if (on && !map(slot, true)) return false;
+  return true;
+}
+
+bool KvmMachine::gather_hardware_writes() {
+  if (!memory().dirty_log().on()) return true;
+  for (const Slot& slot : slots())
+    if (!gather(slot)) return false;
+  return true;
+}
+
+// api.rst, KVM_GET_DIRTY_LOG: a bit a page of the slot, in words of 64; taken, they are clear.
+bool KvmMachine::gather(const Slot& slot) {
+  if (slot.size == 0) return true;
+  constexpr std::uint64_t kWordBytes = kPageSize * DirtyLog::kWordPages;
+  std::vector<std::uint64_t> pages((slot.size + kWordBytes - 1) / kWordBytes);
+  kvm_dirty_log log{};
+  log.slot = slot.number;
+  log.dirty_bitmap = pages.data();
+  if (vm_.call(KVM_GET_DIRTY_LOG, &log) != 0) return false;
+  // Only low memory of 3 GiB has any above it: that begins on a word of the log too.
+  memory().dirty_log().mark(memory().page_number(slot.at), pages);
+  return true;
 }
 
 bool KvmMachine::enable(std::uint32_t capability, std::uint64_t argument) {
@@ -107,6 +144,10 @@ bool KvmMachine::divert_msrs() {
                           bitmaps.write[range].data()};
   }
   return vm_.call(KVM_X86_SET_MSR_FILTER, &filter) == 0;
+}
+
+std::string KvmMachine::refused_state(const CpuState& state) const {
+  return kvm::refused_state(state);
 }
 
 std::unique_ptr<Vcpu> KvmMachine::create_vcpu(const VcpuWiring& wiring) {

@@ -39,6 +39,7 @@ class KvmVcpu final : public Vcpu {
   bool enter(std::uint32_t seen);
   bool enter_kernel();
   void open_vcpu();
+  void set_cpuid();
   void publish_kick();
   void drain_kicks();
   void finish_access();
@@ -56,7 +57,6 @@ class KvmVcpu final : public Vcpu {
   bool write_apic_msr(std::uint32_t index, std::uint64_t value);
   void run_one_in_software();
 
-  void set_cpuid();
   void set_apic_base(kvm_sregs& out);
   void set_msrs();
   void get_msrs(CpuState& s) const;

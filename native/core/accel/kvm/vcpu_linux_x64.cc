@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "accel/kvm/limits.h"
 #include "accel/kvm/state.h"
 
 namespace hv::kvm {
@@ -92,6 +93,11 @@ void KvmVcpu::publish_kick() {
   std::memcpy(mask.set.data(), &inside, mask.set.size());
   must(vcpu_.call(kSetSignalMask, &mask), "KVM_SET_SIGNAL_MASK");
   signals_.set_kick(kick_thread, static_cast<std::uint64_t>(::syscall(SYS_gettid)));
+}
+
+void KvmVcpu::set_cpuid() {
+  const CpuidTable table = cpuid_table({wiring_.index, wiring_.count, tsc_hz_});
+  must(vcpu_.call(kSetCpuid2, &table), "KVM_SET_CPUID2");
 }
 
 VcpuCounters KvmVcpu::counters() const { return exits_of(count_); }
