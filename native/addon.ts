@@ -107,6 +107,8 @@ export interface NativeNetPort {
   send(chains: Float64Array, count: number): number;
   flush(): boolean;
   capture(fd: number, name: string, limit: number, snap: number): void;
+  takeCapture(): object | undefined;
+  continueCapture(running: object): void;
   stopCapture(): void;
   statistics(): string;
   close(): void;

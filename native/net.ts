@@ -9,6 +9,7 @@ import type {
   NetPort,
   NetStatistics,
   NetStop,
+  RunningCapture,
   VmnetMode,
 } from "./types.js";
 
@@ -69,6 +70,12 @@ class NativePort implements NetPort {
   capture(capture: NetCapture | undefined): void {
     if (capture === undefined) this.#native.stopCapture();
     else this.#native.capture(capture.fd, capture.name, capture.limit, capture.snap);
+  }
+  takeCapture(): RunningCapture | undefined {
+    return this.#native.takeCapture();
+  }
+  continueCapture(running: RunningCapture): void {
+    this.#native.continueCapture(running);
   }
   statistics(): NetStatistics {
     return JSON.parse(this.#native.statistics()) as NetStatistics;

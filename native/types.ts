@@ -217,6 +217,9 @@ export type NetStop = "limit" | "empty" | "starved" | "down";
 /** Frames per call at most. */
 export type NetFrames = { readonly count: number; readonly stop: NetStop };
 
+/** A capture between two ports. Nothing but a port can read it. */
+export type RunningCapture = object;
+
 export interface NetCapture {
   /** Taken over; a new file. */
   readonly fd: number;
@@ -252,6 +255,10 @@ export interface NetPort {
   fault(): string;
   /** Throws nothing: what goes wrong with the file later shows in statistics. */
   capture(capture: NetCapture | undefined): void;
+  /** The one that is under way, to go on at another port; undefined: none is. */
+  takeCapture(): RunningCapture | undefined;
+  /** Once: what another port gave. */
+  continueCapture(running: RunningCapture): void;
   statistics(): NetStatistics;
   close(): void;
 }

@@ -8,6 +8,7 @@ import type {
   NetFrames,
   NetPort,
   NetStatistics,
+  RunningCapture,
 } from "../../native/types.js";
 
 const NONE: NetStatistics = {
@@ -115,8 +116,17 @@ export class FakePort implements NetPort {
   capture(capture: NetCapture | undefined): void {
     this.captured = capture;
   }
+  takeCapture(): RunningCapture | undefined {
+    const { captured } = this;
+    this.captured = undefined;
+    return captured;
+  }
+  continueCapture(running: RunningCapture): void {
+    this.captured = running as NetCapture;
+  }
   statistics(): NetStatistics {
-    return { ...NONE, sent: this.sent.length };
+    const captured = this.captured && { capturedFrames: this.sent.length, capturedBytes: 0 };
+    return { ...NONE, sent: this.sent.length, ...captured };
   }
   close(): void {
     this.closed = true;

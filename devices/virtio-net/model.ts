@@ -1,6 +1,12 @@
 // virtio-net: VIRTIO 1.2, "Network Device", with one pair of queues and a control queue. The rings
 // are read here; frames go natively between the port and the driver's buffers, up to 64 at a time.
-import type { NetCapture, NetPort, NetStatistics, NetStop } from "../../native/types.js";
+import type {
+  NetCapture,
+  NetPort,
+  NetStatistics,
+  NetStop,
+  RunningCapture,
+} from "../../native/types.js";
 import { type NetBackend, OFFLOAD } from "../net/backend.js";
 import { flag, record, type StateOf } from "../state.js";
 import type { Chain } from "../virtio/chain.js";
@@ -76,6 +82,8 @@ const NO_COUNTS: NetStatistics = {
   filtered: 0,
 };
 
+type CaptureCounts = Pick<NetStatistics, "capturedFrames" | "capturedBytes" | "captureEnded">;
+
 const STATE = record({ active: flag, link: flag, control: controlState });
 
 class VirtioNet implements VirtioModel, NetCard {
@@ -90,6 +98,9 @@ class VirtioNet implements VirtioModel, NetCard {
   /** Of ports that are gone. */
   #past = NO_COUNTS;
   #unplugged = 0;
+  /** While there is no port: what the last one captured, and how far it had come. */
+  #capturing: RunningCapture | undefined;
+  #captured: CaptureCounts = {};
   #link: boolean;
   /** The driver is ready, and the device not at rest. */
   #active = false;
@@ -211,12 +222,14 @@ class VirtioNet implements VirtioModel, NetCard {
     this.#showLink();
   }
   get statistics(): NetStatistics {
-    const now = this.#port?.statistics() ?? NO_COUNTS;
+    const now = this.#port?.statistics() ?? { ...NO_COUNTS, ...this.#captured };
     const sum = added(this.#past, now);
     return { ...now, ...sum, sendDropped: sum.sendDropped + this.#unplugged };
   }
   capture(capture: NetCapture | undefined): boolean {
     this.#port?.capture(capture);
+    this.#capturing = undefined;
+    this.#captured = {};
     return this.#port !== undefined;
   }
 
@@ -224,6 +237,7 @@ class VirtioNet implements VirtioModel, NetCard {
 
   #plugged(): void {
     this.#port = this.backend.port;
+    this.#goOnCapturing();
     this.#waiting = false;
     this.#starved = false;
     this.#port?.listen((readable, writable) => this.#ready(readable, writable));
@@ -237,9 +251,25 @@ class VirtioNet implements VirtioModel, NetCard {
   #lost(): void {
     const port = this.#port;
     if (port === undefined) return;
-    this.#past = added(this.#past, port.statistics());
+    const { capturedFrames, capturedBytes, captureEnded, ...counts } = port.statistics();
+    this.#past = added(this.#past, counts);
+    this.#capturing = port.takeCapture();
+    if (this.#capturing)
+      this.#captured = {
+        ...(capturedFrames !== undefined && { capturedFrames }),
+        ...(capturedBytes !== undefined && { capturedBytes }),
+        ...(captureEnded !== undefined && { captureEnded }),
+      };
     this.#port = undefined;
     this.backend.lost(port.fault());
+  }
+
+  /** The file is one, however often the cable was out. */
+  #goOnCapturing(): void {
+    if (this.#port === undefined || this.#capturing === undefined) return;
+    this.#port.continueCapture(this.#capturing);
+    this.#capturing = undefined;
+    this.#captured = {};
   }
 
   #showLink(): void {

@@ -211,18 +211,22 @@ it("shows a cable that is pulled, and lets nothing old through afterwards", asyn
 });
 
 it("survives its port: the link goes down, and up with another", async () => {
-  const { driver, port, cable, host } = make({ features: [STATUS, MRG] });
+  const { driver, port, cable, host, card } = make({ features: [STATUS, MRG] });
   driver.start();
   const queue = driver.queue(0);
   for (let i = 0; i < 4; i++) queue.add([], [2048]);
   queue.kick();
+  const capture = { fd: 9, name: "x", limit: 100, snap: 100 };
+  expect(card.capture(capture)).toBe(true);
   port.down = "its other end is closed";
   port.arrive(frame(60));
   expect([driver.config(6, 2), cable.fault]).toEqual([0, "its other end is closed"]);
+  expect([port.captured, card.statistics.capturedFrames]).toEqual([undefined, 0]);
   const next = new FakePort(host.memory);
   cable.port = next;
   cable.change();
   expect([driver.config(6, 2), next.posted]).toEqual([1, 4]);
+  expect(next.captured).toBe(capture);
   next.arrive(frame(60));
   await settle();
   expect(queue.allUsed().length).toBe(1);

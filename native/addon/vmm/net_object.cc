@@ -28,6 +28,11 @@ std::span<const std::uint8_t> bytes_of(const Napi::Value& value) {
   return {array.Data(), array.ByteLength()};
 }
 
+// A capture whose port is gone and whose next one is not there yet.
+struct BetweenPorts {
+  std::unique_ptr<net::Capture> capture;
+};
+
 Napi::FunctionReference& constructor(Napi::Env env) {
   return *env.GetInstanceData<Napi::FunctionReference>();
 }
@@ -56,6 +61,8 @@ Napi::Function NetObject::define(Napi::Env env) {
        InstanceMethod<&NetObject::flush>("flush"),
        InstanceMethod<&NetObject::capture>("capture"),
        InstanceMethod<&NetObject::stop_capture>("stopCapture"),
+       InstanceMethod<&NetObject::take_capture>("takeCapture"),
+       InstanceMethod<&NetObject::continue_capture>("continueCapture"),
        InstanceMethod<&NetObject::statistics>("statistics"),
        InstanceMethod<&NetObject::close>("close")});
   auto* const kept = new Napi::FunctionReference{Napi::Persistent(function)};
@@ -274,6 +281,23 @@ void NetObject::capture(const Info& info) {
 
 void NetObject::stop_capture(const Info& info) {
   if (open(info)) port_->capture(nullptr);
+}
+
+Napi::Value NetObject::take_capture(const Info& info) {
+  if (!open(info) || port_->capturing() == nullptr) return info.Env().Undefined();
+  return Napi::External<BetweenPorts>::New(
+      info.Env(), new BetweenPorts{port_->take_capture()},
+      [](Napi::Env, BetweenPorts* between) { delete between; });
+}
+
+void NetObject::continue_capture(const Info& info) {
+  if (!open(info)) return;
+  if (!info[0].IsExternal()) {
+    Napi::TypeError::New(info.Env(), "a capture that a port gave").ThrowAsJavaScriptException();
+    return;
+  }
+  auto* const between = info[0].As<Napi::External<BetweenPorts>>().Data();
+  if (between->capture) port_->capture(std::move(between->capture));
 }
 
 Napi::Value NetObject::statistics(const Info& info) {

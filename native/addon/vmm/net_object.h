@@ -38,6 +38,8 @@ class NetObject final : public Napi::ObjectWrap<NetObject> {
   Value flush(const Info& info);
   void capture(const Info& info);  // (fd, name, limit, snap)
   void stop_capture(const Info& info);
+  Value take_capture(const Info& info);       // an External, or undefined
+  void continue_capture(const Info& info);    // (that External, once)
   Value statistics(const Info& info);  // JSON
   void close(const Info& info);
 

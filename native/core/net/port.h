@@ -69,6 +69,11 @@ class Port {
 
   void capture(std::unique_ptr<Capture> capture) { capture_ = std::move(capture); }
   Capture* capturing() { return capture_.get(); }
+  // To go on at another port; all of it is in the file so far.
+  std::unique_ptr<Capture> take_capture() {
+    if (capture_) capture_->flush();
+    return std::move(capture_);
+  }
 
  private:
   struct Posted {
