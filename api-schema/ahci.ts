@@ -27,9 +27,13 @@ export const AhciCdDevice = closed({
   ...keptImage,
 });
 export const AhciPort = Type.Union([
-  closed({ type: Type.Literal("hd"), ...diskSource }),
-  closed({ type: Type.Literal("cd"), ...cdDrive }),
+  closed({ type: Type.Literal("hd"), ...diskSource, ...keptImage }),
+  closed({ type: Type.Literal("cd"), ...cdDrive, ...keptImage }),
 ]);
+/** As clients may give them: with the name of an image, its path is filled in. */
+export const AhciPortWish = Type.Union(
+  AhciPort.anyOf.map((port) => closed({ ...port.properties, path: Type.Optional(HostPath) })),
+);
 export const AhciDevice = closed({
   slot: PciSlot,
   type: Type.Literal("ahci"),
@@ -49,7 +53,7 @@ export const isAhci = <T extends { readonly type: string }>(
 export function ahciPorts(device: AnyAhciDevice): readonly AhciPort[] {
   switch (device.type) {
     case "ahci":
-      return device.ports;
+      return device.ports.map(({ image: _, ...port }) => port);
     case "ahci-hd": {
       const { slot: _, image: __, ...rest } = device;
       return [{ ...rest, type: "hd" }];

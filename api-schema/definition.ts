@@ -2,7 +2,7 @@
 // a validator that fills in `default` first (ajv's useDefaults, TypeBox's Value.Default) turns what
 // a client wrote into a whole VmDefinition.
 import { type Static, Type } from "@sinclair/typebox";
-import { AhciCdDevice, AhciDevice, AhciHdDevice } from "./ahci.js";
+import { AhciCdDevice, AhciDevice, AhciHdDevice, AhciPortWish } from "./ahci.js";
 import { CloudInit } from "./cloud-init.js";
 import { diskSource, HostPath, keptImage } from "./disk.js";
 import { hostSockets, networkCard } from "./network.js";
@@ -135,6 +135,9 @@ export const PciDeviceWish = Type.Unsafe<PciDeviceWish>(
         ...device.properties,
         slot: Type.Optional(PciSlot),
         ...("image" in device.properties ? { path: Type.Optional(HostPath) } : {}),
+        ...("ports" in device.properties
+          ? { ports: Type.Array(AhciPortWish, { minItems: 1, maxItems: 32 }) }
+          : {}),
       }),
     ),
   ),

@@ -2,7 +2,8 @@
 // waited for and cancelled, and goes on (or ends, saying so) when the daemon is restarted.
 import { type Static, Type } from "@sinclair/typebox";
 import { ChangeVm } from "./daemon-api.js";
-import { HostPath, PciSlot, VmName, VmUuid } from "./definition.js";
+import { HostPath, VmName, VmUuid } from "./definition.js";
+import { DriveName } from "./media.js";
 import { closed, count, literals } from "./shape.js";
 
 export const OperationState = literals(["running", "succeeded", "failed", "cancelled"]);
@@ -46,8 +47,8 @@ export const CloneBody = closed(
   {
     name: VmName,
     uuid: Type.Optional(VmUuid),
-    /** By slot, where the copy of each disk that is written to goes; read-only ones are shared. */
-    disks: Type.Record(PciSlot, HostPath, { default: {}, maxProperties: 256 }),
+    /** By slot (and -PORT), where the copy of each disk that is written to goes; others are shared. */
+    disks: Type.Record(DriveName, HostPath, { default: {}, maxProperties: 256 }),
     /** What else is another than in the original: as a PATCH. */
     changes: Type.Optional(ChangeVm),
   },

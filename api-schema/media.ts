@@ -38,7 +38,7 @@ export type MediumChange = Static<typeof MediumChange>;
 export type Drive = Static<typeof Drive>;
 
 /** The one way in which a drive is named: its whole slot, and its port. */
-function canonical(name: string): string {
+export function canonicalDrive(name: string): string {
   const [slot = "", port = "0"] = name.split("-");
   return `${keyOf(parseSlot(slot))}-${Number(port)}`;
 }
@@ -61,7 +61,7 @@ const drives = (devices: readonly PciDevice[]): Place[] =>
 
 /** Throws VmError DRIVE_NOT_FOUND. */
 export function findDrive(devices: readonly PciDevice[], name: string): Place {
-  const found = drives(devices).find((one) => canonical(one.name) === canonical(name));
+  const found = drives(devices).find((one) => canonicalDrive(one.name) === canonicalDrive(name));
   if (found === undefined) throw new VmError("DRIVE_NOT_FOUND", [name]);
   return found;
 }
@@ -96,16 +96,14 @@ export function withMedium(
     path === undefined
       ? {}
       : { path, ...(format && { format }), ...(exported !== undefined && { export: exported }) };
-  const changed = <T extends CdMedium>({ path: _, format: __, export: ___, ...rest }: T) => ({
-    ...rest,
-    ...medium,
-  });
+  // What lies there is no longer the image that it was.
+  const changed = <T extends CdMedium & { image?: string }>(drive: T) => {
+    const { path: _, format: __, export: ___, image: ____, ...rest } = drive;
+    return { ...rest, ...medium };
+  };
   return devices.map((device): PciDevice => {
     if (device !== place.device) return device;
-    if (device.type === "ahci-cd") {
-      const { image: _, ...drive } = device; // what lies there is no longer that image
-      return changed(drive);
-    }
+    if (device.type === "ahci-cd") return changed(device);
     if (device.type !== "ahci") return device;
     const ports = device.ports.map((port, index) =>
       index === place.port && port.type === "cd" ? changed(port) : port,

@@ -98,6 +98,61 @@ it("is a VM's disk by its name, and is not deleted under it", async () => {
   expect(missing).toMatchObject({ status: 404, code: "STORED_IMAGE_NOT_FOUND" });
 });
 
+it("lies on a port of an AHCI controller by its name, and its clone on a file", async () => {
+  const size = 1 << 20;
+  await daemon.client.call("createImage", { body: { name: "ported", format: "qcow2", size } });
+  const plain = daemon.file("plain.img", Buffer.alloc(4096, 9));
+  const ports = [
+    { type: "hd", path: plain },
+    { type: "hd", image: "ported" },
+    { type: "cd", image: "good" },
+    { type: "cd" },
+  ];
+  const vm = await daemon.create("ports", "hello", {
+    devices: [{ slot: "4:0", type: "ahci", ports }],
+  });
+  const path = join(folder(), "ported.qcow2");
+  expect(vm.definition.devices[0]).toMatchObject({
+    ports: [{}, { image: "ported", path, format: "qcow2" }, { image: "good" }, { type: "cd" }],
+  });
+  for (const image of ["ported", "good"]) {
+    expect((await daemon.client.call("getImage", { image })).usedBy).toEqual(["ports"]);
+    const held = problemOf(await daemon.raw("DELETE", `/v1/images/${image}`));
+    expect(held.code).toBe("STORED_IMAGE_IN_USE");
+  }
+  const clone = (disks: object) =>
+    daemon.refusal("POST", "/vms/ports/clone", { name: "copies", disks });
+  const [zero, one] = ["zero.img", "one.img"].map((name) => join(daemon.folder, name));
+  expect(await clone({ "4:0": zero })).toMatchObject({
+    code: "CLONE_DISK_MISSING",
+    detail: expect.stringContaining("4:0-1"),
+  });
+  expect((await clone({ "4:0": zero, "4:0-1": one, "4:0-3": "/x" })).code).toBe(
+    "CLONE_DISK_UNKNOWN",
+  );
+  const done = await daemon.client.call("cloneVm", {
+    vm: "ports",
+    timeout: 60,
+    body: { name: "copies", disks: { "4": zero, "0:4:0-1": one } } as never,
+  });
+  expect(done).toMatchObject({ state: "succeeded" });
+  const [copy] = (await daemon.client.call("getVm", { vm: "copies" })).definition.devices;
+  expect(copy).toEqual({
+    slot: "4:0",
+    type: "ahci",
+    ports: [
+      { type: "hd", path: zero },
+      { type: "hd", path: one, format: "qcow2" },
+      expect.objectContaining({ type: "cd", image: "good" }),
+      { type: "cd" },
+    ],
+  });
+  expect(readFileSync(String(zero)).equals(readFileSync(plain))).toBe(true);
+  expect(readFileSync(String(one)).equals(readFileSync(path))).toBe(true);
+  for (const name of ["ports", "copies"]) await daemon.client.call("deleteVm", { vm: name });
+  await daemon.client.call("deleteImage", { image: "ported" });
+});
+
 /** Of "uses", whose disk is a stored image: the copy is a file, and the image is not named again. */
 async function aCloneHasItsOwnDisk(original: string): Promise<void> {
   const slot = "3:0";

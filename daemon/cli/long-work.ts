@@ -72,8 +72,8 @@ export const clone: Command = {
     disk: {
       type: "string",
       multiple: true,
-      value: "SLOT=FILE",
-      help: "where the copy of the disk in this slot goes; once for each disk",
+      value: "SLOT[-PORT]=FILE",
+      help: "where the copy of the disk in this slot goes (on that port of an ahci); once for each disk",
     },
   },
   examples: ["xhyvectl clone golden web2 --disk 3:0=/srv/vms/web2.img"],
@@ -90,7 +90,7 @@ export const clone: Command = {
 
 function diskOf(option: string): [slot: string, path: string] {
   const at = option.indexOf("=");
-  if (at <= 0) throw new ClientError("--disk takes SLOT=FILE");
+  if (at <= 0) throw new ClientError("--disk takes SLOT[-PORT]=FILE");
   return [option.slice(0, at), resolve(option.slice(at + 1))];
 }
 

@@ -3,6 +3,13 @@
 import { randomUUID } from "node:crypto";
 import { rmSync, statSync } from "node:fs";
 import {
+  type DiskPlace,
+  disksOf,
+  isWritten,
+  mapDisks,
+  saidOf,
+} from "../../api-schema/disk-places.js";
+import {
   type CloneBody,
   type CreateVm,
   type PciDevice,
@@ -81,10 +88,9 @@ export const cloneVm = (supervisor: Supervisor): OperationKind<CloneInput> => ({
 
 function cloneOf(original: VmDefinition, body: CloneBody, uuid: string): CreateVm {
   const own = { name: body.name, uuid, template: false, protected: false };
-  const devices = original.devices.map((device) => {
-    const path = body.disks[device.slot];
-    if (device.type === "virtio-net") return withOwnAddress(device);
-    return path !== undefined && "path" in device ? onFile(device, path) : device;
+  const devices = mapDisks(original.devices.map(withOwnAddress), (place, name) => {
+    const path = saidOf(body.disks, name);
+    return path === undefined ? place : onFile(place, path);
   });
   const merged: Record<string, unknown> = { ...original, ...own, devices, ...body.changes, ...own };
   for (const [field, value] of Object.entries(body.changes ?? {}))
@@ -93,46 +99,27 @@ function cloneOf(original: VmDefinition, body: CloneBody, uuid: string): CreateV
 }
 
 /** An address that was given is the original's; the clone's comes of its own UUID. */
-function withOwnAddress(device: PciDevice): object {
-  const { mac: _, ...rest } = device as PciDevice & { mac?: string };
+function withOwnAddress(device: PciDevice): PciDevice {
+  if (device.type !== "virtio-net") return device;
+  const { mac: _, ...rest } = device;
   return rest;
 }
 
 /** The copy is a file: the name of a stored image would lead back to the original's disk. */
-function onFile(device: PciDevice, path: string): object {
-  const { image: _, ...rest } = device as PciDevice & { image?: string };
-  return { ...rest, path };
+function onFile({ image: _, ...place }: DiskPlace, path: string): DiskPlace {
+  return { ...place, path };
 }
-
-/** A disk is what has an image behind it; a CD-ROM, say, is only read. */
-const isWritten = (device: PciDevice): boolean =>
-  "path" in device &&
-  device.type !== "ahci-cd" &&
-  !("readOnly" in device && device.readOnly === true);
 
 function copiesFor({ devices }: VmDefinition, { disks }: CloneBody): Copy[] {
-  for (const slot of Object.keys(disks))
-    if (!devices.some((device) => device.slot === slot && "path" in device))
-      throw new VmError("CLONE_DISK_UNKNOWN", [slot]);
-  refuseManyPorts(devices);
-  return devices.flatMap((device) => {
-    const to = disks[device.slot];
-    if (to === undefined && isWritten(device))
-      throw new VmError("CLONE_DISK_MISSING", [device.slot]);
-    return to !== undefined && "path" in device ? [{ from: String(device.path), to }] : [];
+  const all = disksOf(devices);
+  for (const one of Object.keys(disks))
+    if (!all.some(({ name }) => saidOf({ [one]: true }, name)))
+      throw new VmError("CLONE_DISK_UNKNOWN", [one]);
+  return all.flatMap(({ name, place }) => {
+    const to = saidOf(disks, name);
+    if (to === undefined && isWritten(place)) throw new VmError("CLONE_DISK_MISSING", [name]);
+    return to !== undefined && place.path !== undefined ? [{ from: place.path, to }] : [];
   });
-}
-
-/** `disks` names one file a slot: the disks of a controller would be shared with the original. */
-function refuseManyPorts(devices: readonly PciDevice[]): void {
-  const shares = (device: PciDevice): boolean =>
-    device.type === "ahci" &&
-    device.ports.some((port) => port.type === "hd" && port.readOnly !== true);
-  const controller = devices.find(shares);
-  if (controller !== undefined)
-    throw new VmError("NOT_BUILT_YET", [
-      `a clone of the ahci controller in slot ${controller.slot} with its disks; ahci-hd can be cloned`,
-    ]);
 }
 
 async function copyAll(copies: readonly Copy[], context: OperationContext): Promise<void> {

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import type { Logger } from "pino";
+import { mapDisks } from "../../api-schema/disk-places.js";
 import { hostPathsIn } from "../../api-schema/host-paths.js";
 import {
   assignSlots,
@@ -77,12 +78,13 @@ function placed({ devices, cloudInit }: Placeable, { images, networks }: Kept) {
   const slots = assignSlots<{ readonly type: string; readonly slot?: string }>(
     drive === undefined ? devices : [...devices, drive],
   ).map(({ slot }) => slot);
-  const whole = devices.map((device, index) => {
-    const inSlot = { ...device, slot: slots[index] ?? "" };
+  for (const device of devices)
     if ("network" in device && device.network !== undefined) networks.find(device.network);
-    if (!("image" in device) || device.image === undefined) return inSlot;
-    const { path, format } = images.find(device.image);
-    return { ...inSlot, path, format };
+  const inSlots = devices.map((device, index) => ({ ...device, slot: slots[index] ?? "" }));
+  const whole = mapDisks(inSlots, (place) => {
+    if (place.image === undefined) return place;
+    const { path, format } = images.find(place.image);
+    return { ...place, path, format };
   });
   const slot = slots[devices.length];
   return { devices: whole, ...(cloudInit && slot && { cloudInit: { ...cloudInit, slot } }) };

@@ -1,4 +1,6 @@
 // The disk images that the daemon keeps.
+
+import { disksOf } from "../../../api-schema/disk-places.js";
 import { type ImageView, type LongOperation, VmError } from "../../../api-schema/index.js";
 import type { OperationId } from "../../../api-schema/operations.js";
 import type { Images } from "../../images/images.js";
@@ -28,7 +30,7 @@ interface Parts {
 export function imageHandlers(parts: Parts): Pick<Handlers, ImageOperation> {
   const { images, operations, supervisor } = parts;
   const using = (image: string) =>
-    supervisor.usersOf((device) => "image" in device && device.image === image);
+    supervisor.usersOf((device) => disksOf([device]).some(({ place }) => place.image === image));
   const users = (image: string): string[] => using(image).map(({ name }) => name);
   const view = (name: string): ImageView => images.view(name, users);
 
