@@ -13,7 +13,7 @@ import { DriveName } from "./media.js";
 import { NetworkView } from "./network.js";
 import { closed, count, listing, literals, PciSlot } from "./shape.js";
 import { Power } from "./supervision.js";
-import { Accelerator, StopReason, vmMethods } from "./vm-rpc.js";
+import { Accelerator, StopReason, TerminalSize, vmMethods } from "./vm-rpc.js";
 
 export const API_PREFIX = "/v1";
 
@@ -152,7 +152,8 @@ export const ConsoleQuery = closed({
 });
 
 /** The text frames of a console's stream; binary ones are output. Closed by the daemon with 1000
- * after `ended`, 1013 after `dropped`, 1011 when what was typed could not be delivered. */
+ * after `ended`, 1013 after `dropped`, 1011 when what was typed could not be delivered, 1007 at a text
+ * frame that is no ConsoleControl. */
 export const ConsoleNotice = Type.Union([
   /** Where the output that follows begins. */
   closed({ kind: Type.Literal("start"), offset: count }),
@@ -162,6 +163,12 @@ export const ConsoleNotice = Type.Union([
   closed({ kind: Type.Literal("ended") }),
   /** The client was too slow; it may come back with this offset. */
   closed({ kind: Type.Literal("dropped"), offset: count, reason: Type.String() }),
+]);
+
+/** The text frames of a client; binary ones are what is typed. */
+export const ConsoleControl = Type.Union([
+  /** The size of its terminal: of several clients', the last one counts. */
+  closed({ kind: Type.Literal("resize"), ...TerminalSize.properties }),
 ]);
 
 /** The largest frame that a client may send. */
@@ -262,5 +269,6 @@ export type VmStatusView = Static<typeof VmStatusView>;
 export type VmPower = Static<typeof VmPower>;
 export type WaitState = Static<typeof WaitState>;
 export type ConsoleNotice = Static<typeof ConsoleNotice>;
+export type ConsoleControl = Static<typeof ConsoleControl>;
 export type HostInformation = Static<typeof HostInformation>;
 export type Problem = Static<typeof Problem>;

@@ -572,6 +572,8 @@ export const operations = {
     http: "GET /v1/vms/{vm}/console/stream",
     tag: "console",
     summary: "The console both ways, over a WebSocket",
+    details:
+      'Binary frames are output and, the other way, what is typed. Text frames are JSON: notices, and from the client the size of its terminal, `{"kind":"resize","columns":120,"rows":40}`, of which a virtio console tells the guest; a UART cannot.',
     scope: "operate",
     path: VmPath,
     query: StreamQuery,

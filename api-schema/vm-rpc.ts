@@ -100,6 +100,13 @@ const StateAnswer = closed({
   consoleEnd: count,
 });
 
+/** In characters (VIRTIO 1.2 §5.3.4 has 16 bits for each). */
+export const TerminalSize = closed({
+  columns: Type.Integer({ minimum: 1, maximum: 65535 }),
+  rows: Type.Integer({ minimum: 1, maximum: 65535 }),
+});
+export type TerminalSize = Static<typeof TerminalSize>;
+
 const Counters = Type.Record(Type.String(), Type.Number());
 const Statistics = closed({
   /** Seconds of CPU time of this process, all threads. */
@@ -141,6 +148,8 @@ export const vmMethods = {
     closed({ data: Type.String({ maxLength: 87384, pattern: "^[A-Za-z0-9+/]*={0,2}$" }) }),
     closed({ accepted: count }),
   ),
+  /** The size of the terminal that looks at it; a virtio console tells the guest, a UART cannot. */
+  consoleResize: method(TerminalSize, none),
   /** Whether consoleData is sent on this connection. */
   consoleFollow: method(closed({ follow: Type.Boolean() }), closed({ end: count })),
   statistics: method(none, Statistics),

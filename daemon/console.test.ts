@@ -73,7 +73,7 @@ describe("the stream", () => {
     await daemon.run("echo", "echo");
     const { socket, output, notices, closed } = open("/vms/echo/console/stream?offset=0");
     await eventually(() => output().includes("ready\r\n"));
-    socket.send("text, ");
+    socket.send(Buffer.from("text, "));
     socket.send(Buffer.from([0, 255, 10]));
     await eventually(() => output().equals(Buffer.from("ready\r\ntext, \0\xff\n", "latin1")));
     expect(notices).toEqual([{ kind: "start", offset: 0 }]);
@@ -171,7 +171,12 @@ describe("the stream", () => {
       Buffer.from([0x8f, 0x02, 0x00, 0x00]),
     );
     expect([1002, 1006]).toContain(await raw.closed);
-    good.socket.send("x");
+    const mute = open("/vms/frames/console/stream");
+    await eventually(() => mute.notices.length > 0);
+    mute.socket.send(JSON.stringify({ kind: "resize", columns: 80, rows: 24 }));
+    mute.socket.send(JSON.stringify({ kind: "resize", columns: 80, rows: 65_536 }));
+    expect(await mute.closed).toBe(1007); // no data of the kind that was announced
+    good.socket.send(Buffer.from("x"));
     await eventually(() => good.output().toString().endsWith("x"));
     good.socket.close();
     await daemon.client.json("POST", "/vms/frames/stop");

@@ -20,7 +20,7 @@ export const consoleCommand: Command = {
   operations: ["readConsole", "streamConsole"],
   options,
   notes: [
-    "A serial line does not tell the guest how large the terminal is; `resize` (xterm) or `stty rows 40 cols 120` in the guest does.",
+    "Where the console is a virtio-console, the guest is told how large the terminal is, and when that changes. A serial line cannot tell it: `resize` (xterm) or `stty rows 40 cols 120` in the guest does.",
   ],
   async run(context, positionals, values) {
     const vm = one(positionals);

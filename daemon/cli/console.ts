@@ -1,7 +1,7 @@
 // `xhyvectl console`: the guest's serial console on this terminal, raw, until the escape key.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { WebSocket } from "ws";
-import type { ConsoleNotice } from "../../api-schema/index.js";
+import type { ConsoleControl, ConsoleNotice } from "../../api-schema/index.js";
 import type { Client } from "./client.js";
 import { ClientError } from "./client.js";
 
@@ -43,12 +43,15 @@ export async function attachConsole(
   const leaveBy = raw ? options.leaveBy : undefined;
   if (raw) notes.write(`connected to ${vm}${leaveBy ? `; ${keyName(leaveBy)} leaves` : ""}\r\n`);
   const ended = untilClosed(socket, client);
+  const tellSize = (): void => sendSize(socket, output);
   socket.on("message", (data: Buffer, binary: boolean) => {
     if (binary) output.write(data);
     else note(parsed(data), notes);
   });
   socket.on("open", () => {
     if (raw) input.setRawMode(true);
+    tellSize();
+    output.on("resize", tellSize); // SIGWINCH
     input.on("data", (data: Buffer) => forward(data, socket, leaveBy));
     // A pipe that ends has nothing more to say; the output may go on.
     input.resume();
@@ -56,9 +59,16 @@ export async function attachConsole(
   try {
     await ended;
   } finally {
+    output.off("resize", tellSize);
     if (raw) input.setRawMode(false);
     input.pause();
   }
+}
+
+/** Of a terminal that knows its size. */
+function sendSize(socket: WebSocket, { isTTY, columns, rows }: NodeJS.WriteStream): void {
+  if (!isTTY || socket.readyState !== socket.OPEN || !(columns > 0 && rows > 0)) return;
+  socket.send(JSON.stringify({ kind: "resize", columns, rows } satisfies ConsoleControl));
 }
 
 /** Output alone, over all runs of the VM and restarts of the daemon; until the signal. */

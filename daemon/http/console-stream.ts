@@ -1,20 +1,29 @@
 // One client of one console over a WebSocket. Binary frames are the output and, the other way,
-// what is typed; text frames from the daemon are notices in JSON. Output always comes from the
+// what is typed; text frames are JSON: notices from the daemon, the terminal's size from the client. Output always comes from the
 // history, at the client's pace: nothing is missed, doubled or held in memory, and the guest
 // never waits. A client that stops reading, or that the history has overtaken, is dropped.
 import type { FastifyBaseLogger } from "fastify";
 import type { WebSocket } from "ws";
 import { readConsoleLog } from "../../api-schema/console-log.js";
-import { asVmError, type ConsoleNotice, MAX_CONSOLE_FRAME } from "../../api-schema/index.js";
+import {
+  asVmError,
+  ConsoleControl,
+  type ConsoleNotice,
+  MAX_CONSOLE_FRAME,
+  parse,
+} from "../../api-schema/index.js";
 import type { ConsoleFeed } from "../supervisor/console-feed.js";
 
 const CHUNK = 64 * 1024;
 /** Bytes on their way to a client; more are read from the history when it has taken some. */
 const MAX_UNREAD = 4 * CHUNK;
+/** RFC 6455 §5.5: a control frame has 125 bytes, of which the code is two; a character may be four. */
+const MAX_REASON = 30;
 /** What waits for a client that takes nothing for so long waits in vain. */
 export const STALL_MS = 5_000;
 // RFC 6455 §7.4.1, and "Try Again Later" from the registry that it made.
 const NORMAL = 1000;
+const INVALID_DATA = 1007;
 const TOO_BIG = 1009;
 const INTERNAL_ERROR = 1011;
 const TRY_AGAIN_LATER = 1013;
@@ -50,7 +59,9 @@ export class ConsoleStream {
 
   run(): void {
     const socket = this.#socket;
-    socket.on("message", (data: Buffer) => this.#type(data));
+    socket.on("message", (data: Buffer, binary: boolean) =>
+      binary ? this.#type(data) : this.#control(data),
+    );
     socket.on("error", () => socket.terminate());
     socket.on("close", () => {
       clearTimeout(this.#stall);
@@ -115,6 +126,15 @@ export class ConsoleStream {
     this.#notify({ kind: "dropped", offset: this.#offset, reason });
     this.#close(TRY_AGAIN_LATER, "too slow");
     this.#unwatch();
+  }
+
+  #control(data: Buffer): void {
+    try {
+      const { columns, rows } = parse(ConsoleControl, JSON.parse(data.toString("utf8")), "frame");
+      this.#feed.resize({ columns, rows });
+    } catch (error) {
+      this.#close(INVALID_DATA, asVmError(error).message.slice(0, MAX_REASON));
+    }
   }
 
   /** A client types no faster than the guest reads. */

@@ -2,7 +2,7 @@
 // process, beside the one that controls it, there while somebody looks and the VM runs. It tells
 // only that there is more: the output itself is read from the history.
 import { setTimeout as sleep } from "node:timers/promises";
-import { VmError } from "../../api-schema/index.js";
+import { type TerminalSize, VmError } from "../../api-schema/index.js";
 import type { VmConnection, VmListener } from "./vm-connection.js";
 
 const RETRY_MS = 100;
@@ -21,6 +21,7 @@ export class ConsoleFeed {
   readonly #source: FeedSource;
   readonly #watchers = new Set<() => void>();
   #connection: VmConnection | undefined;
+  #size: TerminalSize | undefined;
   #running = false;
   #telling = false;
 
@@ -48,6 +49,12 @@ export class ConsoleFeed {
     if (this.#wanted() && !this.#running) void this.#run();
   }
 
+  /** For the guest, now and after each start of the VM. */
+  resize(size: TerminalSize): void {
+    this.#size = size;
+    this.#tellSize();
+  }
+
   /** Resolves when the guest's side has taken all of it; rejects when the VM has none or ends. */
   async write(bytes: Buffer): Promise<void> {
     for (let left = bytes; left.length > 0; ) {
@@ -57,6 +64,12 @@ export class ConsoleFeed {
       if (!this.#wanted()) throw new VmError("VM_STATE_FORBIDS", ["off", "be typed to"]);
       if (left.length > 0) await sleep(FULL_MS);
     }
+  }
+
+  /** A process of an older release has no ear for it, and one that ends none any more. */
+  #tellSize(): void {
+    if (this.#size !== undefined)
+      this.#connection?.call("consoleResize", this.#size).catch(() => {});
   }
 
   #wanted(): boolean {
@@ -83,6 +96,7 @@ export class ConsoleFeed {
     try {
       await connection.call("consoleFollow", { follow: true });
       this.#connection = connection;
+      this.#tellSize();
       this.#tell(); // what came before the connection
       if (this.#wanted()) await connection.closed;
     } finally {

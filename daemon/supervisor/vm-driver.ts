@@ -106,8 +106,11 @@ export class VmDriver {
     return this.#record.row;
   }
   get hasConsole(): boolean {
-    const { com1, com2 } = this.#record.definition.serial;
-    return com1.backend === "console" || com2.backend === "console";
+    const { serial, devices } = this.#record.definition;
+    const cards = devices.flatMap((device) => ("serial" in device ? [device.serial] : []));
+    return [serial.com1, serial.com2, ...cards].some(
+      (port) => typeof port === "object" && port.backend === "console",
+    );
   }
 
   view(): VmView {

@@ -1,5 +1,11 @@
 // What stands at the other end of a serial cable.
 
+/** Of whoever looks: characters. */
+export interface TerminalSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
 export interface SerialBackend {
   /**
    * Takes all of `bytes` and may keep the array. False: that was enough for now, hold back until
@@ -12,6 +18,11 @@ export interface SerialBackend {
   onDrain(listener: () => void): void;
   /** False: deliver no data until true. A little more may still come. */
   accept(on: boolean): void;
+  /**
+   * Of one with a terminal at its end: one listener, told the size at once where it is known. A UART
+   * has no line for it and does not ask; virtio-console does.
+   */
+  onResize?(listener: (size: TerminalSize) => void): void;
   /** Bytes of output that nobody will ever see. */
   readonly lost: number;
   close(): void;

@@ -1,7 +1,7 @@
 // The VM's console: output into the log and to whoever follows it, input by calls.
 
 import type { ConsoleLog } from "../../api-schema/console-log.js";
-import { type SerialBackend, SerialListeners } from "./backend.js";
+import { type SerialBackend, SerialListeners, type TerminalSize } from "./backend.js";
 
 /** Input that the guest has not read yet; a caller is told how much of its data fitted. */
 const MAX_INPUT = 64 * 1024;
@@ -15,6 +15,8 @@ export class ConsoleBackend implements SerialBackend {
   #accepting = true;
   #held: Uint8Array[] = [];
   #heldBytes = 0;
+  #size: TerminalSize | undefined;
+  #resized: (size: TerminalSize) => void = () => {};
 
   constructor(log: ConsoleLog) {
     this.log = log;
@@ -48,6 +50,16 @@ export class ConsoleBackend implements SerialBackend {
     this.#heldBytes += taken.length;
     this.#deliver();
     return taken.length;
+  }
+
+  /** Of the terminal of who looks; where several do, of the one who said so last. */
+  resize(size: TerminalSize): void {
+    this.#size = size;
+    this.#resized(size);
+  }
+  onResize(listener: (size: TerminalSize) => void): void {
+    this.#resized = listener;
+    if (this.#size !== undefined) listener(this.#size);
   }
 
   onData(listener: (bytes: Uint8Array) => void): void {

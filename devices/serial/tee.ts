@@ -1,5 +1,5 @@
 // Several backends on one cable: all get the output, any may type.
-import { type SerialBackend, SerialListeners } from "./backend.js";
+import { type SerialBackend, SerialListeners, type TerminalSize } from "./backend.js";
 
 export class TeeBackend implements SerialBackend {
   readonly #branches: readonly SerialBackend[];
@@ -32,6 +32,9 @@ export class TeeBackend implements SerialBackend {
   }
   onDrain(listener: () => void): void {
     this.#listeners.drain = listener;
+  }
+  onResize(listener: (size: TerminalSize) => void): void {
+    for (const branch of this.#branches) branch.onResize?.(listener);
   }
   accept(on: boolean): void {
     for (const branch of this.#branches) branch.accept(on);

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { checkDevice } from "../device.js";
 import { FakeHost } from "../fakes.js";
 import { PciBus } from "../pci/bus.js";
-import type { SerialBackend } from "../serial/backend.js";
+import type { SerialBackend, TerminalSize } from "../serial/backend.js";
 import { FakeDriver } from "../virtio/fake-driver.js";
 import { VirtioPci } from "../virtio/pci.js";
 import { virtioConsole } from "./model.js";
@@ -25,6 +25,10 @@ class Cable implements SerialBackend {
   onDrain(listener: () => void): void {
     this.drain = listener;
   }
+  resize: (size: TerminalSize) => void = () => {};
+  onResize(listener: (size: TerminalSize) => void): void {
+    this.resize = listener;
+  }
   accept(on: boolean): void {
     this.accepting = on;
   }
@@ -37,7 +41,7 @@ function make() {
   const address = { bus: 0, slot: 4, fn: 0 };
   const common = { name: "console", address, msix: true, log: () => {} };
   const device = new VirtioPci(host, new PciBus(host), virtioConsole, { backend: cable }, common);
-  const driver = new FakeDriver(host, { slot: 4, interface: "modern", features: [2] });
+  const driver = new FakeDriver(host, { slot: 4, interface: "modern", features: [0, 2] });
   return { host, cable, device, driver };
 }
 
@@ -94,4 +98,40 @@ it("writes characters before the driver is up", () => {
   const { cable, driver } = make();
   driver.setConfig(8, 0x21, 4);
   expect(cable.output).toBe("!");
+});
+
+it("tells the driver how large the terminal is, when that changes, and after a save", () => {
+  const { cable, device, driver } = make();
+  cable.resize({ columns: 80, rows: 25 });
+  driver.start();
+  const size = (one = driver) => [one.config(0, 2), one.config(2, 2)];
+  expect(size()).toEqual([80, 25]);
+  const before = driver.common(0x15, 1);
+  cable.resize({ columns: 80, rows: 25 });
+  expect(driver.common(0x15, 1)).toBe(before);
+  cable.resize({ columns: 400, rows: 300 });
+  expect([size(), driver.common(0x15, 1)]).toEqual([[400, 300], before + 1]);
+  const other = make();
+  other.driver.start();
+  const saved = JSON.parse(JSON.stringify(device.save())) as object;
+  other.device.restore(saved);
+  expect(size(other.driver)).toEqual([400, 300]);
+});
+
+it("tells a driver whose port stood later than the driver, some times and not too fast", () => {
+  const { host, cable, driver } = make();
+  cable.resize({ columns: 80, rows: 25 });
+  const queue = driver.start().queue(1);
+  const tellings = (): number => driver.common(0x15, 1);
+  const before = tellings();
+  const speak = (after: bigint): void => {
+    host.clock.advance(after);
+    queue.send([text("x")], []);
+  };
+  speak(1_000_000_000n);
+  expect(tellings()).toBe(before + 1);
+  speak(1_000_000n);
+  expect(tellings()).toBe(before + 1);
+  for (let at = 0; at < 20; at++) speak(1_000_000_000n);
+  expect(tellings()).toBe(before + 10);
 });

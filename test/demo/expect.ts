@@ -40,7 +40,7 @@ export class Expect {
     );
     this.#socket = socket;
     socket.on("open", () => {
-      for (const text of this.#unsent.splice(0)) socket.send(text);
+      for (const text of this.#unsent.splice(0)) socket.send(Buffer.from(text));
     });
     socket.on("message", (data: Buffer, binary: boolean) => {
       if (binary) this.#receive(data);

@@ -11,6 +11,9 @@ export const PACKAGES = [
   ...["util-linux", "eject"],
 ] as const;
 
+/** Laid on top by apt, which configures what they need first, as debootstrap does not. */
+export const LATER = ["cloud-init"] as const;
+
 /** Folders below a kernel's modules whose hardware no machine of ours has. */
 export const LEFT_OUT = [
   ...["sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/staging"],
@@ -57,6 +60,10 @@ export const FILES: Readonly<Record<string, string>> = {
   "etc/machine-id": "8b1f0e3a5c7d4e2f9a6b3c1d0e5f7a29\n",
   "etc/fstab": "LABEL=root / ext4 defaults,errors=remount-ro 0 0\n",
   "root/.hushlogin": "",
+  // Only a kernel's command line with `cloud-init=enabled` has it run, and look for a seed.
+  "etc/cloud/cloud-init.disabled": "",
+  // What takes long here, or what this small root lacks.
+  "etc/cloud/cloud.cfg.d/90-tests.cfg": "locale: C.UTF-8\nssh_genkeytypes: [ed25519]\n",
   "etc/systemd/network/10-dhcp.network": NETWORK,
 };
 

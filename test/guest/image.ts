@@ -77,6 +77,14 @@ async function installKey(root: string, folder: string): Promise<void> {
   chmodSync(join(root, "root", ".ssh", KEY), 0o600);
 }
 
+/** Its mounts are gone with the command, too. */
+async function install(root: string, packages: readonly string[]): Promise<void> {
+  const apt = `apt-get update -q && apt-get install -y -q --no-install-recommends ${packages.join(" ")}`;
+  const inside =
+    'mount -t proc proc "$0/proc" && DEBIAN_FRONTEND=noninteractive exec chroot "$0" "$@"';
+  await command("unshare", "--mount", "sh", "-c", inside, root, "/bin/sh", "-ec", apt);
+}
+
 async function makeRoot(root: string, folder: string, kernel: string): Promise<void> {
   const rules = "etc/dpkg/dpkg.cfg.d/image";
   write(root, rules, recipe.DPKG_RULES);
@@ -84,6 +92,7 @@ async function makeRoot(root: string, folder: string, kernel: string): Promise<v
   // What it mounts in the root is gone with it, however it ends.
   const debootstrap = ["debootstrap", "--variant=minbase", include, recipe.SUITE, root];
   await command("unshare", "--mount", ...debootstrap);
+  await install(root, recipe.LATER);
   rmSync(join(root, rules));
   for (const [path, text] of Object.entries(recipe.FILES)) write(root, path, text);
   await installKey(root, folder);

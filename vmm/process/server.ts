@@ -168,6 +168,10 @@ function handlersFor(served: Served): Handlers {
     consoleWrite: ({ data }) => ({
       accepted: needConsole(console).send(Buffer.from(data, "base64")),
     }),
+    consoleResize: (size) => {
+      needConsole(console).resize(size);
+      return {};
+    },
     consoleFollow: ({ follow }, client) => followConsole(needConsole(console), follow, client),
     statistics: () => statisticsOf(vm),
     registers: ({ vcpu }) => {
