@@ -10,6 +10,9 @@ const MOST_PENDING = 256 * 1024;
 /** Without progress; then what a closed connection still had is lost. */
 const LINGER_MS = 30_000;
 
+/** For the guest to answer who asks for a port of its own; a paused stream does not tell of its end. */
+const ANSWER_MS = 30_000;
+
 export type ConnectionState = "to-host" | "to-guest" | "open" | "closed";
 
 export interface ConnectionEvents {
@@ -64,11 +67,13 @@ export class Connection {
       events.ready(this);
     });
     socket.pause();
+    if (state === "to-guest") socket.setTimeout(ANSWER_MS, () => this.#failed());
   }
 
   /** Both sides are there. */
   open(): void {
     this.state = "open";
+    this.socket.setTimeout(0);
     this.socket.resume();
   }
 

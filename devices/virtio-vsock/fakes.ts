@@ -9,6 +9,7 @@ export class FakeSocket extends Duplex {
   readonly heard: Buffer[] = [];
   #other: FakeSocket | undefined;
   #blocked: (() => void) | undefined;
+  #expired: (() => void) | undefined;
 
   constructor() {
     super({ allowHalfOpen: true, emitClose: true });
@@ -29,8 +30,13 @@ export class FakeSocket extends Duplex {
   listen(): this {
     return this.on("data", (data: Buffer) => this.heard.push(data));
   }
-  setTimeout(): this {
+  setTimeout(ms: number, expired?: () => void): this {
+    this.#expired = ms > 0 ? expired : undefined;
     return this;
+  }
+  /** The time that was set is over. */
+  expire(): void {
+    this.#expired?.();
   }
 
   /** The other end has room again. */
@@ -67,6 +73,8 @@ export class FakeVsockHost implements VsockHost {
   /** The test's ends of what the guest connected to, in order. */
   readonly accepted: FakeSocket[] = [];
   readonly ports: number[] = [];
+  /** The device's ends of what the test has dialled. */
+  readonly dialled: FakeSocket[] = [];
   /** Ports that nobody listens on. */
   readonly closedPorts = new Set<number>();
   /** The test's ends are read as data comes. */
@@ -90,6 +98,7 @@ export class FakeVsockHost implements VsockHost {
   /** A program of the host asks for a port of the guest's. */
   dial(port: number): FakeSocket {
     const [device, test] = FakeSocket.pair();
+    this.dialled.push(device);
     this.#listener(asSocket(device), port);
     return test.listen();
   }

@@ -142,6 +142,18 @@ it("lets the host connect, by the word OK", async () => {
   expect(stream.text).toBe(`OK ${ports.targetPort}\nhi`);
 });
 
+it("gives up a guest that does not answer, and none that has", async () => {
+  const { host, sockets } = make();
+  const guest = new Guest(host);
+  guest.buffers(8);
+  const [deaf, heard] = [sockets.dial(7), sockets.dial(8)];
+  const [, second] = await guest.hear();
+  guest.say(OP.response, { sourcePort: 8, targetPort: second?.sourcePort ?? 0 });
+  for (const socket of sockets.dialled) socket.expire();
+  expect(await guest.hear()).toMatchObject([{ op: OP.rst, targetPort: 7 }]);
+  expect([deaf.destroyed, heard.destroyed]).toEqual([true, false]);
+});
+
 it("ends one direction and goes on with the other", async () => {
   const { guest, stream } = await connected();
   let ended = false;
