@@ -230,6 +230,8 @@ void GuestRunner::run(const Case& given, Outcome& outcome) {
   std::memcpy(outcome.data.data(), data, kDataSize);
   std::memset(code, kInt3, given.length);
   parts.memory->written(Gpa{kCodeAt + offset}, given.length);
+  outcome.code = take_stray_code(parts.memory->host(Gpa{kCodeAt}));
+  if (outcome.code != 0) parts.memory->written(Gpa{kCodeAt}, kCodeSize);
 }
 
 }  // namespace oracle

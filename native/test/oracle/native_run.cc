@@ -118,7 +118,7 @@ void map_fixed(std::uint64_t at, std::uint64_t length, int protection) {
   void* wanted = reinterpret_cast<void*>(at);
   void* got = mmap(wanted, length, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
                    -1, 0);
-  if (got == wanted) return static_cast<void>(mlock(got, length));  // helpful, not needed
+  if (got == wanted) return;
   std::perror("oracle: mmap");
   std::exit(2);
 }
@@ -180,6 +180,7 @@ void native_run(const Case& given, Outcome& outcome) {
   std::memcpy(outcome.data.data(), data, kDataSize);
   mprotect(data + kWritable, kDataSize - kWritable, PROT_READ | PROT_WRITE);
   std::memset(code, kInt3, given.length);
+  outcome.code = take_stray_code(reinterpret_cast<std::uint8_t*>(kCode));
 }
 
 }  // namespace oracle

@@ -52,6 +52,11 @@ struct Outcome {
   unsigned vector = 0;
   std::uint64_t error = 0, fault_address = 0;
   std::array<std::uint8_t, kDataSize> data{};
+  std::uint64_t code = 0;  // of what the case left written into the code; 0 where nothing was
 };
+
+// Stray stores reach the code (RIP-relative ones, strings that run on): what they wrote is part of
+// the outcome, and must be INT3 again before the next case, which may jump there.
+std::uint64_t take_stray_code(std::uint8_t* code);
 
 }  // namespace oracle
