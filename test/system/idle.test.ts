@@ -47,7 +47,7 @@ function mappings(pid: number): Mapping[] {
 const isGuestMemory = ({ bytes, flags }: Mapping): boolean =>
   bytes === MEMORY && flags.split(" ").includes("dd");
 
-it.each([1, 2])("an idle guest with CPUs: %i: under 0.02 cores, under 80 MB", async (cpus) => {
+it.each([1, 2, 4])("an idle guest with CPUs: %i: under 0.02 cores, under 80 MB", async (cpus) => {
   const guest = await LinuxGuest.boot(daemon, `idle${cpus}`, { cpus, memory: MEMORY });
   const pid = (await guest.view()).status.pid ?? 0;
   await sleep(SETTLE_MS);
