@@ -15,7 +15,7 @@ import type { BlockBackend, BlockDone, BlockGeometry } from "../backend.js";
 import { PatientFile } from "../patient-file.js";
 import { Buffers, slicePieces } from "../pieces.js";
 import { Parts, Pending } from "../request.js";
-import { Clusters } from "./clusters.js";
+import { Clusters, type Run } from "./clusters.js";
 import { Inflater } from "./compressed.js";
 import {
   compressedAt,
@@ -33,6 +33,10 @@ import { ImageSession } from "./session.js";
 import { type Table, Tables } from "./tables.js";
 
 const { EIO, ECANCELED, EROFS } = constants.errno;
+
+/** In place of a place: one that must be made, with its neighbours or by itself. */
+const FRESH = -2;
+const ALONE = -1;
 
 export interface Qcow2Options {
   readonly header: Header;
@@ -415,34 +419,86 @@ export class Qcow2Backend implements BlockBackend {
   #writeTable(parts: Parts, table: Table | undefined, span: Span): void {
     if (this.#isDead(span)) return;
     let start = span.from;
-    let host = -1; // of `start`; -1: nothing is collected
+    let host = ALONE; // of `start`, with those of the same kind that follow it
     const flush = (end: number): void => {
-      if (host < 0 || end === start) return;
+      if (host === ALONE || end === start) return;
+      const run = cut(span, start, end);
       parts.begin();
-      this.#move("write", host, end - start, cut(span, start, end).pieces, parts.end);
+      if (host === FRESH) this.#watch(this.#allocateFresh(table, run), parts);
+      else this.#move("write", host, end - start, run.pieces, parts.end);
     };
     for (let at = span.from; at < span.to; ) {
       const cluster = Math.floor(at / this.#cluster);
       const to = Math.min(span.to, (cluster + 1) * this.#cluster);
       const place = this.#placeOf(table, cluster);
-      const here = place < 0 ? -1 : place + (at % this.#cluster);
-      if (here < 0 || host < 0 || here - host !== at - start) {
+      const here = place < 0 ? place : place + (at % this.#cluster);
+      const joins = here === FRESH ? host === FRESH : host >= 0 && here - host === at - start;
+      if (!joins) {
         flush(at);
         start = at;
         host = here;
       }
-      if (here < 0) this.#writeCluster(parts, cluster, cut(span, at, to));
+      if (here === ALONE) this.#writeCluster(parts, cluster, cut(span, at, to));
       at = to;
     }
     flush(span.to);
   }
 
-  /** Where a cluster of the disk can be written to as it is; -1: nowhere. */
+  /** Where a cluster of the disk can be written to as it is, or how it comes to a place. */
   #placeOf(table: Table | undefined, cluster: number): number {
-    if (table === undefined || this.#busy.has(cluster)) return -1;
-    const { kind, high, low } = this.#entry(table, cluster);
-    const host = kind === "data" ? hostOf(high, low) : -1;
-    return host >= 0 && this.#clusters?.references(host) === 1 ? host : -1;
+    if (this.#busy.has(cluster)) return ALONE;
+    const entry = this.#entry(table, cluster);
+    if (this.#readsAsZeros(entry, cluster)) return FRESH;
+    const host = entry.kind === "data" ? hostOf(entry.high, entry.low) : ALONE;
+    return host >= 0 && this.#clusters?.references(host) === 1 ? host : ALONE;
+  }
+
+  /** Clusters that read as zeros and that nobody changes: all that one table maps, in one go. */
+  async #allocateFresh(table: Table | undefined, span: Span): Promise<void> {
+    const first = Math.floor(span.from / this.#cluster);
+    const count = Math.ceil(span.to / this.#cluster) - first;
+    const all = Array.from({ length: count }, (_, i) => first + i);
+    const old = all.map((cluster) => this.#entry(table, cluster));
+    const unlock = all.map((cluster) => this.#lock(cluster));
+    try {
+      const hosts = await this.#placeFresh(first, count, span);
+      const names = hosts.map((host, i) => ({ cluster: first + i, entry: dataEntry(host), host }));
+      await this.#name(Math.floor(first / this.#perTable), names);
+      for (const entry of old) this.#drop(entry);
+    } finally {
+      for (const go of unlock) go();
+    }
+  }
+
+  /** Steps 1 and 2 for clusters that were zeros: where each now is. */
+  async #placeFresh(first: number, count: number, span: Span): Promise<number[]> {
+    const hosts: number[] = [];
+    const runs: Run[] = [];
+    try {
+      while (hosts.length < count) {
+        const run = await this.#writable().takeRun(count - hosts.length);
+        runs.push(run);
+        for (let i = 0; i < run.count; i++) {
+          const host = run.offset + i * this.#cluster;
+          hosts.push(host);
+          this.#unnamed.add(host);
+        }
+      }
+      if (this.#isDead(span)) throw new IoError(ECANCELED);
+      let at = first * this.#cluster;
+      const moves = runs.map((run) => {
+        const start = at;
+        at += run.count * this.#cluster;
+        const part = cut(span, Math.max(start, span.from), Math.min(at, span.to));
+        const host = run.offset + part.from - start;
+        return this.#moved("write", host, part.to - part.from, part.pieces);
+      });
+      await Promise.all(moves);
+      return hosts;
+    } catch (error) {
+      for (const host of hosts) this.#giveBack(host);
+      throw error;
+    }
   }
 
   /** At most one cluster, which needs a new place or is being given one. */

@@ -21,6 +21,12 @@ export interface Write {
   readonly bytes: Uint8Array;
 }
 
+/** Clusters side by side in the file. */
+export interface Run {
+  readonly offset: number;
+  readonly count: number;
+}
+
 export interface ClustersOptions {
   readonly header: Header;
   readonly contents: Contents;
@@ -80,12 +86,19 @@ export class Clusters {
 
   /** The offset of a cluster of zeros with one reference. Rejects with IoError. */
   async take(): Promise<number> {
+    return (await this.takeRun(1)).offset;
+  }
+
+  /** As many such clusters as lie side by side, up to `most`; at least one. */
+  async takeRun(most: number): Promise<Run> {
     while (this.#ready.length === 0) await this.#refill();
-    const cluster = this.#ready.pop() ?? 0;
+    const first = this.#ready.pop() ?? 0;
+    let count = 1;
+    for (; count < most && this.#ready.at(-1) === first + count; count++) this.#ready.pop();
     const low = (this.#run / this.#cluster) >> 3;
-    if (this.#ready.length === low && this.#refilling === undefined)
+    if (this.#ready.length <= low && this.#refilling === undefined)
       this.#refill().catch((error) => this.#log(`no clusters in advance: ${error.message}`));
-    return cluster * this.#cluster;
+    return { offset: first * this.#cluster, count };
   }
 
   /** One reference less: the table that had it has been written without. */

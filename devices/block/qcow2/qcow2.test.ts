@@ -125,3 +125,31 @@ it("waits where the host is full, says so, and goes on", async () => {
   rig.close();
   openImage(rig.storage, { readOnly: false, strict: true });
 });
+
+it("writes what is new side by side at once: the bytes, then their table", async () => {
+  const rig = new Qcow2Rig(random(6), { size: 512 * KIB, clusterSize: 4096 });
+  await rig.write(0, stamped(4096, 1)); // makes the table, and takes clusters ahead
+  await rig.flush();
+  rig.storage.operations.length = 0;
+  // From the middle of a cluster to the middle of one.
+  await rig.write(4096 + 512, stamped(64 * 4096, 2));
+  expect(rig.storage.operations).toEqual(["write", "write"]);
+  expect(await rig.read(4096, 512)).toEqual(stamped(512, 0));
+  expect(await rig.read(4096 + 512, 64 * 4096)).toEqual(stamped(64 * 4096, 2));
+  expect(await rig.read(65 * 4096 + 512, 512)).toEqual(stamped(512, 0));
+  rig.close();
+  openImage(rig.storage, { readOnly: false, strict: true });
+});
+
+it("gives all of them back where their bytes cannot be written", async () => {
+  const rig = new Qcow2Rig(random(7), { size: 512 * KIB, clusterSize: 4096 });
+  await rig.write(0, stamped(4096, 1));
+  rig.storage.errors.set("write", constants.errno.EIO);
+  await expect(rig.write(4096, stamped(16 * 4096, 2))).rejects.toThrow(`${constants.errno.EIO}`);
+  rig.storage.errors.clear();
+  expect(await rig.read(4096, 16 * 4096)).toEqual(stamped(16 * 4096, 0));
+  await rig.write(4096, stamped(16 * 4096, 3));
+  expect(await rig.read(4096, 16 * 4096)).toEqual(stamped(16 * 4096, 3));
+  rig.close();
+  openImage(rig.storage, { readOnly: false, strict: true });
+});
