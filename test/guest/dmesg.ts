@@ -6,6 +6,7 @@ const FORBIDDEN: readonly RegExp[] = [
   /Call Trace/,
   /\bBUG\b/,
   /\bOops\b/,
+  /Kernel panic/,
   /ACPI (BIOS )?(Error|Warning|Exception)/,
   /\[Firmware (Bug|Warn)\]/,
   /calibration failed|failed to calibrate|could not calibrate|Unable to calibrate/i,
