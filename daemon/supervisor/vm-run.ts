@@ -11,6 +11,7 @@ import type { ProcessRecord, VmRow } from "../registry/registry.js";
 import { isOff } from "./admission.js";
 import { launchDefinition } from "./launch-definition.js";
 import { removeLeftBehind } from "./left-behind.js";
+import { moveToScope, systemdRuns } from "./scope.js";
 import type { VmConnection } from "./vm-connection.js";
 import type { VmFolders } from "./vm-folders.js";
 import { VmLink } from "./vm-link.js";
@@ -111,6 +112,7 @@ export class VmRun {
       await this.#cleared;
       this.#process = spawnVm({ nonce, folder, consoleStart });
       this.#record.store({ process: this.#process.record });
+      if (systemdRuns()) void this.#enterScope(this.#process.record.pid);
       await this.#connectTo(this.#process);
       this.#follow(await this.connection("start").call("start", {}));
       this.#watchEnd(this.#process);
@@ -120,6 +122,13 @@ export class VmRun {
       this.#record.note({ ...this.#afterFailedStart(before, change), process: null });
       throw error;
     }
+  }
+
+  /** Beside the start, which does not wait for it. */
+  async #enterScope(pid: number): Promise<void> {
+    const { uuid, name } = this.#record;
+    const why = pid === 0 ? undefined : await moveToScope({ pid, uuid, name });
+    if (why !== undefined) this.#tools.log.warn({ vm: name, pid, why }, "it has no scope");
   }
 
   /** After a restart of the daemon: takes the process back, or learns how it ended. */
