@@ -75,7 +75,18 @@ export async function bundle(program, { write }) {
   return output[0];
 }
 
+/** Hosts that the bundler is not made for run what tsc wrote. */
+const hasBundler = () =>
+  import("rolldown").then(
+    () => true,
+    (error) => {
+      console.error(`dist/ works, but is not bundled: ${error.message}`);
+      return false;
+    },
+  );
+
 async function main() {
+  if (!(await hasBundler())) return;
   const chunks = [];
   for (const program of PROGRAMS) chunks.push(await bundle(program, { write: true }));
   const modules = chunks.flatMap((chunk) => Object.keys(chunk.modules));
