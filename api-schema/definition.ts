@@ -4,7 +4,7 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { AhciCdDevice, AhciDevice, AhciHdDevice, AhciPortWish } from "./ahci.js";
 import { CloudInit } from "./cloud-init.js";
-import { diskSource, HostPath, keptImage } from "./disk.js";
+import { diskSource, HostPath, ImageName, keptImage } from "./disk.js";
 import { hostSockets, networkCard } from "./network.js";
 import { closed, Labels, literals, PciSlot } from "./shape.js";
 import { supervision } from "./supervision.js";
@@ -130,16 +130,19 @@ export const PciDevice = Type.Union([
  */
 export const PciDeviceWish = Type.Unsafe<PciDeviceWish>(
   Type.Union(
-    PciDevice.anyOf.map((device) =>
-      closed({
+    PciDevice.anyOf.flatMap((device) => {
+      const properties = {
         ...device.properties,
         slot: Type.Optional(PciSlot),
-        ...("image" in device.properties ? { path: Type.Optional(HostPath) } : {}),
         ...("ports" in device.properties
           ? { ports: Type.Array(AhciPortWish, { minItems: 1, maxItems: 32 }) }
           : {}),
-      }),
-    ),
+      };
+      const needsPath = (device.required as readonly string[]).includes("path");
+      if (!("image" in device.properties) || !needsPath) return [closed(properties)];
+      const ofImage = { image: ImageName, path: Type.Optional(HostPath) };
+      return [closed(properties), closed({ ...properties, ...ofImage })];
+    }),
   ),
 );
 

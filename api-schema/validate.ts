@@ -83,7 +83,8 @@ const TAGS = ["kind", "type"] as const;
 
 type Members = readonly { readonly properties?: Readonly<Record<string, TSchema | undefined>> }[];
 
-/** Of a union, what is wrong with the member whose tag the value has, or with the tag itself. */
+/** Of a union, what is wrong with the member whose tag the value has (of several: the nearest), or with
+ * the tag itself. */
 function deepest(error: ValueError): readonly ValueError[] {
   const members: unknown = error.schema.anyOf;
   if (!Array.isArray(members)) return [error];
@@ -91,9 +92,13 @@ function deepest(error: ValueError): readonly ValueError[] {
   if (tag === undefined) return [error];
   const schemas = (members as Members).map(({ properties }) => properties?.[tag]);
   const value = tagOf(error.value, tag);
-  const index = schemas.findIndex((one) => one !== undefined && Value.Check(one, value));
-  const inMember = index >= 0 ? [...(error.errors[index] ?? [])].flatMap(deepest) : [];
-  if (inMember.length > 0) return inMember;
+  const inMembers = schemas.flatMap((one, index) => {
+    const meant = one !== undefined && Value.Check(one, value);
+    const wrong = meant ? [...(error.errors[index] ?? [])].flatMap(deepest) : [];
+    return wrong.length > 0 ? [wrong] : [];
+  });
+  const [nearest] = inMembers.sort((a, b) => a.length - b.length);
+  if (nearest !== undefined) return nearest;
   const known = schemas.flatMap((one) => one?.enum ?? one?.const ?? []);
   const schema = { ...error.schema, enum: known };
   return [{ ...error, path: `${error.path}/${tag}`, value, schema }];

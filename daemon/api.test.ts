@@ -33,7 +33,7 @@ describe("a refusal", () => {
       memory: 1,
       cpus: "two",
       boot: { kind: "linux", kernel: "/k", intrd: "/i" },
-      devices: [{ slot: "3", type: "virtio-blk", path: "" }],
+      devices: [{ slot: "3", type: "virtio-blk" }],
     };
     const problem = await daemon.refusal("POST", "/vms?dryRun=perhaps", body);
     expect(problem).toMatchObject({ status: 400, code: "REQUEST_INVALID" });
