@@ -71,17 +71,23 @@ async function boot(first: string): Promise<LinuxGuest> {
   });
 }
 
-/** The fields of /proc/PID/status of every thread, each once. */
+const RIGHTS = /^(Uid|Gid|Groups|CapInh|CapPrm|CapEff|CapAmb|NoNewPrivs|Seccomp):\s*(.*)$/;
+
+const rightsIn = (status: string): string =>
+  status
+    .split("\n")
+    .flatMap((line) => RIGHTS.exec(line)?.slice(1, 3).join(" ").replaceAll("\t", " ").trim() ?? [])
+    .join("\n");
+
+/** proc(5): what every thread of the process may do, each answer once. */
 function rightsOf(pid: number): string[] {
-  const wanted = /^(Uid|Gid|Groups|CapInh|CapPrm|CapEff|CapAmb|NoNewPrivs|Seccomp):\s*(.*)$/;
-  const threads = readdirSync(`/proc/${pid}/task`).map((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/status`, "utf8")
-      .split("\n")
-      .flatMap(
-        (line) => wanted.exec(line)?.slice(1, 3).join(" ").replaceAll("\t", " ").trim() ?? [],
-      )
-      .join("\n"),
-  );
+  const threads = readdirSync(`/proc/${pid}/task`).flatMap((task) => {
+    try {
+      return [rightsIn(readFileSync(`/proc/${pid}/task/${task}/status`, "utf8"))];
+    } catch {
+      return []; // it has ended since
+    }
+  });
   return [...new Set(threads)];
 }
 
