@@ -1,6 +1,6 @@
 // Disk images as objects of the daemon, used by definitions by name.
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { problemOf, TestDaemon } from "../test/daemon/daemon.js";
@@ -48,6 +48,20 @@ it("imports a file, whole and of the digest that was named, or not at all", asyn
   const unfit = await daemon.client.call("importImage", { timeout: 30, body: text });
   expect(unfit.error?.code).toBe("STORED_IMAGE_UNFIT");
   expect(readdirSync(folder()).filter((name) => /bad|text|^\./.test(name))).toEqual([]);
+});
+
+it("gives an import up, and leaves nothing of it", async () => {
+  const file = daemon.file("endless.img", "");
+  truncateSync(file, 2 ** 40); // all holes: it takes no room, and minutes to go over
+  const body = { name: "endless", format: "raw", file, sha256: "0".repeat(64) } as const;
+  const { id, state } = await daemon.client.call("importImage", { body });
+  expect(state).toBe("running");
+  await daemon.client.call("cancelOperation", { operation: id });
+  const ended = await daemon.client.call("getOperation", { operation: id, timeout: 30 });
+  expect(ended.state).toBe("cancelled");
+  expect(readdirSync(folder()).filter((name) => name.includes("endless"))).toEqual([]);
+  const none = problemOf(await daemon.raw("GET", "/v1/images/endless"));
+  expect(none.code).toBe("STORED_IMAGE_NOT_FOUND");
 });
 
 it("goes on with an import after a sudden end", async () => {

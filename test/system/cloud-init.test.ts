@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { TestDaemon } from "../daemon/daemon.js";
+import { eventually, TestDaemon } from "../daemon/daemon.js";
 import { debianImage } from "../guest/image.js";
 import { projectRoot } from "../guest/paths.js";
 import { copyOfImage } from "../guest/server.js";
@@ -20,6 +20,13 @@ beforeAll(async () => {
   daemon = await TestDaemon.start();
 }, IMAGE_MS);
 afterAll(() => daemon.end());
+
+/** All that the console has printed, up to cloud-init's last word: it tells of the keys after it is ready. */
+const untilFinished = (): Promise<string> =>
+  eventually(async () => {
+    const printed = (await daemon.history("web-1")).toString().replaceAll("\r", "");
+    return /Cloud-init v\..* finished at /.test(printed) && printed;
+  }, READY_S);
 
 it(
   "a server sets itself up by its seed, and once",
@@ -39,7 +46,7 @@ it(
     const server = join(projectRoot, "examples", "cloud-init", "server.sh");
     const first = await run(server, [], { env });
     expect(first.stdout).toBe("web-1 created\nweb-1 is running\n");
-    const printed = (await daemon.history("web-1")).toString().replaceAll("\r", "");
+    const printed = await untilFinished();
     expect(printed).toMatch(/\nDebian GNU\/Linux 12 web-1 ttyS0\n/); // the host's name, at the login
     const keys =
       /Authorized keys from \/home\/debian\/\.ssh\/authorized_keys [\s\S]*?ssh-ed25519 .* test /;
@@ -49,5 +56,5 @@ it(
     const second = await run(server, [], { env });
     expect(second.stdout).toBe("web-1 unchanged\nweb-1 is running\n");
   },
-  (READY_S + 60) * 1000,
+  (2 * READY_S + 60) * 1000,
 );
