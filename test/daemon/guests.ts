@@ -47,14 +47,28 @@ const stack: Code = [0xbc, ...low32(0x9_0000)]; // mov esp
 
 const jumpBack = (body: Code): Code => [...body, 0xe9, ...low32(-(body.length + 5))];
 
+/** Until a bit of LSR is set, by polling; the bit is 1 for DR, 0x20 for THRE. Takes AL and DX. */
+const awaitLine = (bit: number): Code => [
+  ...movDx(LINE_STATUS),
+  ...[0xf3, 0x90, 0xec, 0xa8, bit, 0x74, 0xf9], // pause; in al, dx; test al, bit; jz back
+];
+/** AL to COM1 when it has room for it: who does not look loses what comes too fast. Takes AH, DX. */
+const send: Code = [
+  ...[0x88, 0xc4], // mov ah, al
+  ...awaitLine(0x20),
+  ...movDx(COM1),
+  ...[0x88, 0xe0, 0xee], // mov al, ah; out dx, al
+];
+
 /** The period of the counting guests' output. */
 export const PERIOD = 251;
 /** Byte i of the output is i modulo PERIOD; `rounds` of an empty loop between two. */
 const count = (rounds: number): Code => [
   ...[0x31, 0xdb], // xor ebx, ebx
   ...jumpBack([
-    ...movDx(COM1),
-    ...[0x88, 0xd8, 0xee, 0xfe, 0xc3], // mov al, bl; out dx, al; inc bl
+    ...[0x88, 0xd8], // mov al, bl
+    ...send,
+    ...[0xfe, 0xc3], // inc bl
     ...[0x80, 0xfb, PERIOD, 0x75, 0x02, 0x31, 0xdb], // cmp bl, 251; jne +2; xor ebx, ebx
     ...delay(rounds),
   ]),
@@ -62,10 +76,10 @@ const count = (rounds: number): Code => [
 
 /** Reads COM1 by polling and writes back what it got. */
 const echo: Code = jumpBack([
-  ...movDx(LINE_STATUS),
-  ...[0xf3, 0x90, 0xec, 0xa8, 0x01, 0x74, 0xf9], // pause; in al, dx; test al, 1; jz back
+  ...awaitLine(0x01),
   ...movDx(COM1),
-  ...[0xec, 0xee], // in al, dx; out dx, al
+  0xec, // in al, dx
+  ...send,
 ]);
 
 function kernel(...parts: Code[]): Buffer {
