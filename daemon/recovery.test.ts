@@ -105,7 +105,7 @@ describe("the end of the daemon", () => {
     socket.on("message", (data: Buffer, binary: boolean) => {
       if (binary) text += data.toString();
     });
-    socket.once("open", () => socket.send("again"));
+    socket.once("open", () => socket.send(Buffer.from("again")));
     await eventually(() => text === "ready\r\nagain");
     socket.close();
   });
