@@ -169,6 +169,10 @@ const SPECS = {
   },
   RUNTIME_LOCKED: { http: 409, text: "another VM process (pid %s) uses %s" },
   LAUNCH_INVALID: { http: 422, text: "%s: %s" },
+  CONFINEMENT_FAILED: {
+    http: 500,
+    text: "the VM's process cannot give up its rights: %s; 'xhyved --unconfined' starts VMs with them",
+  },
   CONSOLE_INPUT_FULL: { http: 429, text: "the guest reads no input: %s bytes wait already" },
   CONSOLE_NONE: { http: 409, text: "the VM has no serial port with the backend console" },
   STATE_INVALID: { http: 422, text: "the saved state %s: %s" },

@@ -80,6 +80,7 @@ describe("the launch file", () => {
       onReset: "restart",
       console: { limit: 16777216 },
       linger: 0,
+      confine: true,
     });
   });
 });

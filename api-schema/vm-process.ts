@@ -46,6 +46,8 @@ export const LaunchFile = Type.Object(
     restore: Type.Optional(HostPath),
     /** Whom the process becomes, for good, when its machine stands. Only root can. */
     user: Type.Optional(Account),
+    /** Give up what only the building of the machine needs: seccomp, a sandbox profile. */
+    confine: Type.Boolean({ default: true }),
     /** The definition's files are opened beneath these, through no link that leads out; absent: by name. */
     folders: Type.Optional(Type.Array(HostPath)),
     /** Seconds the socket stays open after the last state, for clients to read it. */

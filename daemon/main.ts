@@ -53,7 +53,7 @@ const notifier =
 
 async function serve(settings: Settings): Promise<void> {
   checkSocketPath(settings.socket);
-  const { stateDir, runtimeDir } = settings;
+  const { stateDir, runtimeDir, confine } = settings;
   for (const folder of new Set([stateDir, runtimeDir])) {
     ownFolder(folder);
     lockFolder(folder);
@@ -66,7 +66,7 @@ async function serve(settings: Settings): Promise<void> {
   const events = new EventLog(db);
   const images = new Images(stateDir);
   const paths = new PathRules(settings.paths, images.folder);
-  const folders = new VmFolders(stateDir, runtimeDir, { paths, user });
+  const folders = new VmFolders(stateDir, runtimeDir, { paths, user, confine });
   const networks = new Networks(db, events);
   const supervisor = new Supervisor({ db, events, folders, log, paths, images, networks });
   const operations = new Operations({ db, events, log });

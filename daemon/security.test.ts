@@ -1,6 +1,6 @@
 // Who may do what, and that nobody keeps the daemon from serving the others.
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { request as httpsRequest } from "node:https";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
@@ -280,6 +280,25 @@ describe("paths", () => {
     expect(VmDefinition[Kind]).toBe("Object");
     expect(strings(VmDefinition, "").filter((place) => !FREE_TEXTS.test(place))).toEqual([]);
   });
+});
+
+describe("VM processes", () => {
+  it.runIf(process.platform === "linux")(
+    "keep what they have where --unconfined says so",
+    async () => {
+      const daemon = await TestDaemon.start(["--unconfined"]);
+      const rightsOf = (pid: number | string): readonly string[] | null =>
+        readFileSync(`/proc/${pid}/status`, "utf8").match(/^(NoNewPrivs|Seccomp):.*$/gm);
+      try {
+        await daemon.create("free", "hello");
+        await daemon.start("free");
+        const { status } = await daemon.client.call("getVm", { vm: "free" });
+        expect(rightsOf(status.pid ?? 0)).toEqual(rightsOf("self"));
+      } finally {
+        await daemon.end();
+      }
+    },
+  );
 });
 
 describe("the socket", () => {

@@ -26,6 +26,8 @@ export interface Settings {
   readonly tcp: TcpSettings | undefined;
   /** Whom VM processes become; undefined: VM_USER, where that can be. */
   readonly vmUser: string | undefined;
+  /** VM processes give up what only the building of their machine needs. */
+  readonly confine: boolean;
   readonly logLevel: string;
 }
 
@@ -48,6 +50,8 @@ Runs virtual machines and offers them over a local API.
                       Without it clients of the socket may name any file, others none
   --vm-user USER      whom VM processes become when their machine stands; of a daemon of root's
                       on Linux (xhyved-vm, where there is such a user; root: nobody else)
+  --unconfined        VM processes keep the system calls (Linux) and files (macOS) that they have
+                      no need of: to find out whether that is what fails
   --log-level LEVEL   trace, debug, info, warn, error or silent (info)
   -h, --help          this text
   -v, --version       the version
@@ -133,6 +137,7 @@ export function parseSettings(args: readonly string[]): Settings | "help" | "ver
       "tls-key": { type: "string" },
       "host-name": { type: "string", multiple: true },
       "vm-user": { type: "string" },
+      unconfined: { type: "boolean", default: false },
       "log-level": { type: "string" },
       help: { type: "boolean", short: "h" },
       version: { type: "boolean", short: "v" },
@@ -150,6 +155,7 @@ export function parseSettings(args: readonly string[]): Settings | "help" | "ver
     socketOptions: { mode: parseMode(values["socket-mode"]), group: values["socket-group"] },
     tcp: values.listen === undefined ? undefined : parseListen(values.listen, values),
     vmUser: values["vm-user"],
+    confine: !values.unconfined,
     logLevel: values["log-level"] ?? "info",
   };
 }

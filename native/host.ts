@@ -62,10 +62,11 @@ export interface HostFacilities {
   sdNotify(text: string): boolean;
   /**
    * Gives up, for good and for all threads, what the process of a VM has no need of once its machine
-   * stands: new programs and processes, new privileges, core files, sockets other than Unix ones.
-   * Such calls fail with ENOSYS then. False where the host has no such thing.
+   * stands: new programs and processes, new privileges, core files, sockets other than Unix ones. On
+   * Linux such calls fail with ENOSYS then. macOS goes by `profile`, the text of a sandbox profile,
+   * which Linux does not look at.
    */
-  confine(): boolean;
+  confine(profile: string): void;
   /** Both ends of a new pseudo-terminal. */
   openPty(): Pty;
   /** launchd's sockets of this job; undefined on other hosts. */

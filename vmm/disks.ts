@@ -43,7 +43,7 @@ async function openFormat(source: DiskSource, files: HostFiles): Promise<OpenDis
 }
 
 /** The disks of a device, by their ports. */
-function sourcesOf(device: PciDevice): readonly (DiskSource | undefined)[] {
+export function sourcesOf(device: PciDevice): readonly (DiskSource | undefined)[] {
   switch (device.type) {
     case "ahci":
     case "ahci-hd":

@@ -42,7 +42,7 @@ export const defaultBackend = (): NetworkBackend =>
   process.platform === "darwin" ? { kind: "vmnet" } : { kind: "user" };
 
 /** What a name stands for only the daemon knows, which has written it down before. */
-function backendOf({ slot, network, backend }: NetDevice): NetworkBackend {
+export function backendOf({ slot, network, backend }: NetDevice): NetworkBackend {
   if (backend === undefined && network !== undefined) {
     const why = "it is one of the daemon's networks, and no daemon has looked it up";
     throw new VmError("NETWORK_UNUSABLE", [`virtio-net ${slot}`, network, why]);
@@ -50,7 +50,7 @@ function backendOf({ slot, network, backend }: NetDevice): NetworkBackend {
   return backend ?? defaultBackend();
 }
 
-const isCard = (device: PciDevice): device is NetDevice => device.type === "virtio-net";
+export const isCard = (device: PciDevice): device is NetDevice => device.type === "virtio-net";
 
 /** For cards after the first, which has the VM's own as the original's: RFC 9562, version 8. */
 function uuidOf(uuid: string, slot: string): string {

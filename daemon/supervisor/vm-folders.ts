@@ -36,6 +36,8 @@ export interface VmSurroundings {
   readonly paths: PathRules;
   /** Whom they become; undefined: nobody else. */
   readonly user?: Account | undefined;
+  /** False: they keep what only the building of their machine needs. */
+  readonly confine?: boolean;
 }
 
 const CONSOLE_LIMIT = 16 * 2 ** 20;
@@ -45,16 +47,18 @@ export class VmFolders {
   readonly #runtimeDir: string;
   readonly paths: PathRules;
   readonly #user: Account | undefined;
+  readonly #confine: boolean;
 
   constructor(
     stateDir: string,
     runtimeDir: string,
-    { paths, user }: VmSurroundings = { paths: new PathRules() },
+    { paths, user, confine = true }: VmSurroundings = { paths: new PathRules() },
   ) {
     this.#stateDir = stateDir;
     this.#runtimeDir = runtimeDir;
     this.paths = paths;
     this.#user = user;
+    this.#confine = confine;
   }
 
   /** Where the runtime folders of all VMs are. */
@@ -108,6 +112,7 @@ export class VmFolders {
       onReset: "restart",
       console: { file: this.console(definition.uuid), limit: CONSOLE_LIMIT },
       linger: 0,
+      confine: this.#confine,
       ...(this.#user && { user: this.#user }),
       ...(folders.length > 0 && { folders: [...folders, kept] }),
     };

@@ -45,6 +45,7 @@ export class VmProcess {
       onReset: "restart",
       console: { file: console, limit: 16 * 2 ** 20 },
       linger: 0,
+      confine: true,
       ...(restore === undefined ? {} : { restore }),
     };
     writeFileSync(join(folder, runtimeFiles.launch), JSON.stringify(launch));

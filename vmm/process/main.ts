@@ -18,7 +18,7 @@ runProcess(folder, {
   receiveDescriptors: (socket, most) => host().receiveDescriptors(socket, most),
   openPty: () => host().openPty(),
   become,
-  confine: () => host().confine(),
+  confine: (profile) => host().confine(process.platform === "darwin" ? profile() : ""),
   createMachine,
   version: VERSION,
   nonce,

@@ -1,10 +1,19 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { FakeMachine } from "../fakes.js";
 import { multibootHeader } from "../loaders/fakes.js";
+import { allows } from "./fake-sandbox.js";
 import { type ProcessHost, runProcess } from "./run.js";
 
 /** The default second is short on a busy host. */
@@ -15,6 +24,9 @@ const UUID = "01234567-89ab-cdef-0123-456789abcdef";
 let folder: string;
 let machine: FakeMachine;
 let locked: boolean;
+/** What the process gave up its rights with; thrown by the host where it is an Error. */
+let confined: string[];
+let unconfinable: Error | undefined;
 let ended: Promise<number> | undefined;
 
 const processHost: ProcessHost = {
@@ -25,7 +37,10 @@ const processHost: ProcessHost = {
     throw new Error("no terminals here");
   },
   become: () => {},
-  confine: () => true,
+  confine: (profile) => {
+    if (unconfinable) throw unconfinable;
+    confined.push(profile());
+  },
   createMachine: () => machine,
   version: "1.2.3",
 };
@@ -34,6 +49,8 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "xvm-"));
   machine = new FakeMachine(4 * 2 ** 20);
   locked = false;
+  confined = [];
+  unconfinable = undefined;
   ended = undefined;
   const header = multibootHeader(0x10000, [BASE, BASE, 0, 0, BASE + 32]);
   writeFileSync(join(folder, "kernel"), Buffer.concat([header, new Uint8Array(64)]));
@@ -252,6 +269,35 @@ describe("what a client sends", () => {
     const { error } = await client.find(() => true);
     expect(error?.message).toContain("1048576 bytes");
     await waitFor(() => expect(client.socket.destroyed || client.socket.readableEnded).toBe(true));
+  });
+});
+
+describe("the rights of a VM process", () => {
+  it("are given up before the guest's first instruction, for what it still needs", async () => {
+    launch({ start: false });
+    const client = await Client.open();
+    await client.call("hello", { protocol: 1 });
+    expect(confined).toHaveLength(1);
+    const create = { path: join(realpathSync(folder), "state") };
+    expect(allows(confined[0] ?? "", "file-write-create", create)).toBe(true);
+    expect(allows(confined[0] ?? "", "process-exec", { path: "/bin/sh" })).toBe(false);
+    expect((await client.call("state")).result).toMatchObject({ status: { state: "created" } });
+  });
+
+  it("are kept where the launch file says so", async () => {
+    launch({ start: false, confine: false });
+    await (await Client.open()).call("hello", { protocol: 1 });
+    expect(confined).toEqual([]);
+  });
+
+  it("that cannot be given up end the VM, with the reason in status.json", async () => {
+    unconfinable = new Error("EPERM: operation not permitted, sandbox_init: no version specified");
+    await expect(launch()).rejects.toThrow(/cannot give up its rights: .*no version specified/);
+    expect(status()).toMatchObject({
+      status: { state: "failed", detail: expect.stringContaining("no version specified") },
+      error: { code: "CONFINEMENT_FAILED" },
+    });
+    expect(existsSync(join(folder, "vm.sock"))).toBe(false);
   });
 });
 

@@ -16,6 +16,8 @@ import { filesBeneath, type LockFile, namedFiles } from "../host-files.js";
 import { HandedFiles } from "./handed-files.js";
 import { type TryLock, takeLock } from "./lock.js";
 import { heldOpen } from "./rights.js";
+import { sandboxProfile } from "./sandbox.js";
+import { needsOf } from "./sandbox-needs.js";
 import { openSerial, ptyNotice } from "./serial.js";
 import { checkSocketPath, RpcServer } from "./server.js";
 import { handleSignals } from "./signals.js";
@@ -28,8 +30,8 @@ export interface ProcessHost {
   readonly receiveDescriptors: HostFacilities["receiveDescriptors"];
   readonly openPty: () => Pty;
   readonly become: (user: Account) => void;
-  /** Gives up what only the building of a machine needs; false where the host cannot. */
-  readonly confine: () => boolean;
+  /** Gives up what only the building of a machine needs. The profile is asked for on macOS alone. */
+  readonly confine: (profile: () => string) => void;
   readonly createMachine: (options: MachineOptions) => Machine;
   readonly version: string;
   /** Of the launch file that is meant, where who starts the process says it. */
@@ -70,9 +72,14 @@ export async function runProcess(folder: string, host: ProcessHost): Promise<num
   });
   await handed.listen();
   await server.listen();
-  // Before the guest runs its first instruction.
-  if (launch.user !== undefined) host.become(launch.user);
-  if (!host.confine()) process.stderr.write("this host has no way to confine the process\n");
+  try {
+    giveUpRights(folder, launch, host);
+  } catch (error) {
+    statusFile.write(startFailed(error), asVmError(error));
+    server.close();
+    handed.close();
+    throw error;
+  }
   const ignore = handleSignals(vm);
   // A start that fails ends the VM, which status.json and every client are told.
   if (launch.start) vm.start().catch((error: unknown) => tell(error));
@@ -119,6 +126,19 @@ function build(folder: string, launch: LaunchFile, host: ProcessHost): Promise<B
         onPty: (...pty) => process.stdout.write(ptyNotice(...pty)),
       }),
   });
+}
+
+/** Before the guest runs its first instruction. Throws VmError CONFINEMENT_FAILED: nothing runs then. */
+function giveUpRights(folder: string, launch: LaunchFile, host: ProcessHost): void {
+  if (launch.user !== undefined) host.become(launch.user);
+  if (!launch.confine) return;
+  try {
+    host.confine(() => sandboxProfile(needsOf(folder, launch)));
+  } catch (error) {
+    // All of its words: they tell where in the profile it is wrong.
+    const why = error instanceof Error ? error.message : String(error);
+    throw new VmError("CONFINEMENT_FAILED", [why], { cause: error });
+  }
 }
 
 const startFailed = (error: unknown): VmStatus => ({

@@ -40,7 +40,10 @@ interface NamedPort {
   readonly slot?: string;
 }
 
-const portsOf = ({ serial, devices }: Pick<VmDefinition, "serial" | "devices">): NamedPort[] => [
+export const portsOf = ({
+  serial,
+  devices,
+}: Pick<VmDefinition, "serial" | "devices">): NamedPort[] => [
   { name: "COM1", port: serial.com1 },
   { name: "COM2", port: serial.com2 },
   ...devices.flatMap((device) =>

@@ -205,11 +205,13 @@ Value launch_activate_socket(const Info& info) {
   return numbers(info.Env(), fds);
 }
 
-// (): false where the host has no such thing
-Value confine(const Info& info) {
-  const int error = host::confine();
-  if (error != 0 && error != ENOSYS) return fail(info, error, "seccomp");
-  return Napi::Boolean::New(info.Env(), error == 0);
+// (profile)
+void confine(const Info& info) {
+  Arguments args{info};
+  const std::string profile = args.text(0, "profile");
+  if (!args.ok()) return;
+  std::string failed;
+  if (const int error = host::confine(profile, failed)) fail(info, error, failed.c_str());
 }
 
 // (): {fd, slave, path}

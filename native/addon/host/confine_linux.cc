@@ -10,12 +10,10 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <vector>
@@ -124,22 +122,12 @@ Program filter() {
   return p;
 }
 
-// Files that a guest can make the process open: connections of its vsock device above all.
-constexpr rlim_t kMostFiles = 8192;
-
-int limit(rlim_t most, decltype(RLIMIT_CORE) resource) {
-  rlimit now{};
-  if (::getrlimit(resource, &now) != 0) return errno;
-  const rlimit wanted{std::min(now.rlim_cur, most), std::min(now.rlim_max, most)};
-  return ::setrlimit(resource, &wanted) == 0 ? 0 : errno;
-}
-
 }  // namespace
 
-int confine() {
-  // What a crash would leave behind is a guest's memory.
-  if (const int error = limit(0, RLIMIT_CORE)) return error;
-  if (const int error = limit(kMostFiles, RLIMIT_NOFILE)) return error;
+int confine(const std::string&, std::string& failed) {
+  failed = "setrlimit";
+  if (const int error = limit_process()) return error;
+  failed = "seccomp";
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno;
   Program program = filter();
   const sock_fprog list{static_cast<unsigned short>(program.size()), program.data()};

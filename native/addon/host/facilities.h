@@ -58,8 +58,12 @@ int sd_notify(const std::string& text);
 // The sockets that launchd holds for this job. ENOSYS on other hosts.
 int launch_activate_socket(const std::string& name, std::vector<int>& fds);
 
-// For good, all threads: no core file, no new privileges, no system call that a VM's process has no
-// need of once its machine stands. ENOSYS: this host has no such thing.
-int confine();
+// For good, all threads: no core file, few descriptors, and of the host no more than a VM's process
+// has a need of once its machine stands. On Linux that is a list of system calls (seccomp); on macOS
+// it is `profile`, in the language of sandbox profiles. `failed` is what did not work, in words.
+int confine(const std::string& profile, std::string& failed);
+
+// Part of it that both hosts have: setrlimit(2).
+int limit_process();
 
 }  // namespace hv::host
