@@ -154,7 +154,9 @@ export class FakeBus implements Bus {
       return;
     }
     if (ways?.clears) clearBits(range, offset, clipped, ways.clears);
-    this.#posted.push({ range, offset, size, value: clipped, doorbell: way === "doorbell" });
+    const entry = { range, offset, size, value: clipped, doorbell: way === "doorbell" };
+    const rung = ways?.rings === undefined ? {} : { offset: ways.at, value: ways.rings };
+    this.#posted.push({ ...entry, ...rung });
     if (this.eager) this.serve();
   }
 

@@ -49,6 +49,10 @@ const usable = acceleratorInfo()
 const gpr = (machine: Machine, index: number): number =>
   Number((machine.vcpu(0).state as { gpr: (number | string)[] }).gpr[index]);
 
+/** All zero but these. */
+const registers = (given: Readonly<Record<number, number>>): number[] =>
+  Array.from({ length: 16 }, (_, index) => given[index] ?? 0);
+
 // 16-bit code. MOV AL, imm8; OUT imm8, AL; IN AL, imm8; HLT (SDM Vol. 2).
 const movAl = (value: number) => [0xb0, value];
 const outAl = (port: number) => [0xe6, port];
@@ -294,6 +298,53 @@ describe("the bus", () => {
       ["doorbell", 1, 9],
     ]);
   });
+
+  test.each(usable)(
+    "a doorbell whose value says nothing loses none on %s, over pauses and moves",
+    async (accelerator) => {
+      const machine = machineWith({ accelerator });
+      const TURNS = 20000;
+      const seen = new Set<string>();
+      let atLast = 0;
+      const word = Buffer.alloc(2);
+      const counted = () => machine.memory.read(0x2000, word) && word.readUInt16LE();
+      const range = machine.bus.map(
+        {
+          name: "bell",
+          space: "pio",
+          base: 0x80,
+          length: 2,
+          ways: [{ at: 0, length: 2, write: "doorbell", rings: 7 }],
+        },
+        {
+          read: () => 0,
+          write: () => {},
+          doorbell: (offset, value) => {
+            seen.add(`${offset}: ${value}`);
+            atLast = Number(counted());
+          },
+        },
+      );
+      // 1: INC word [0x2000]; OUT DX, AL; DEC CX; JNZ 1b; HLT: a bell of one byte of two
+      const program = [CLI, 0xff, 0x06, 0x00, 0x20, 0xee, 0x49, 0x75, 0xf8, HLT];
+      load(machine, program, { gpr: registers({ 1: TURNS, 2: 0x80 }) });
+      machine.start();
+      for (let port = 0x90; atLast < TURNS; port ^= 0x10) {
+        await new Promise((done) => setTimeout(done, 1));
+        await machine.pause();
+        expect(Number(counted()) - atLast).toBeLessThanOrEqual(1); // counted, and not rung yet
+        range.move(port);
+        const saved = machine.vcpu(0);
+        const state = saved.state as { gpr: (number | string)[] };
+        const gpr = state.gpr.map((value, index) => (index === 2 ? port : value));
+        machine.setVcpu(0, { ...saved, state: { ...state, gpr } });
+        machine.resume();
+      }
+      await machine.pause();
+      expect([...seen]).toEqual(["0: 7"]);
+      expect(machine.statistics().bus).toMatchObject({ "bell.doorbell": TURNS });
+    },
+  );
 
   test("what nothing decodes reads as ones, and ends a strict VM", async () => {
     const lax = machineWith();

@@ -34,6 +34,13 @@ export interface RegisterWays {
    * itself: behind with a posted clear, it would bring back what is gone.
    */
   readonly clears?: { readonly mask: number; readonly line: InterruptLine };
+  /**
+   * Of a doorbell whose value says nothing: the handler's doorbell() is given `at` and this number
+   * whatever was written. On kvm the guest's write to `at` is then taken by the host's kernel, and
+   * its vCPU does not wait: what it posted before is served before the doorbell all the same, but a
+   * direct access that it makes after may be.
+   */
+  readonly rings?: number;
   /** Of a latch: the bits that it holds. */
   readonly mask?: number;
   /** Of `configuration`: where ECAM begins. */

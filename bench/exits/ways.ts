@@ -39,7 +39,7 @@ export function mapDevice(machine: Machine): () => number {
       ways: [
         { at: 0, length: 1, read: "stable" },
         { at: 1, length: 1, write: "posted" },
-        { at: 2, length: 1, write: "doorbell" },
+        { at: 2, length: 1, write: "doorbell", rings: 0 },
       ],
     },
     { read: serve, write: serve, doorbell: serve },

@@ -289,6 +289,7 @@ const notifyWays = (queues: number): RegisterWays[] =>
     at: STRUCTURE.notify + NOTIFY_MULTIPLIER * index,
     length: NOTIFY_MULTIPLIER,
     write: "doorbell",
+    rings: index, // the address says it too (VIRTIO 1.2, "Notification structure layout")
   }));
 
 const anything: Shape<unknown> = (value) => value;

@@ -102,9 +102,10 @@ export class SharedBus implements Bus {
   }
 
   #row({ at, length, read = "direct", write = "direct", ...more }: RegisterWays): number[] {
-    const { clears, mask = 0, ecam = 0 } = more;
+    const { clears, mask = 0, ecam = 0, rings = -1 } = more;
     const line = clears === undefined ? -1 : this.#lineId(clears.line);
-    return [at, length, READ[read], WRITE[write], (clears?.mask ?? 0) >>> 0, line, mask, ecam];
+    const clear = (clears?.mask ?? 0) >>> 0;
+    return [at, length, READ[read], WRITE[write], clear, line, mask, ecam, rings];
   }
 
   /** Serves until the next ticket is not there yet, or its bound is reached. */

@@ -22,9 +22,30 @@ Pump::Pump(Napi::Env env, Napi::Function serve, Napi::Function notify, Napi::Fun
   async_.data = this;
 }
 
+void Pump::attach(Bus& bus) {
+  bus_ = &bus;
+  channel_ = &bus.channel();
+  if (bus.bells() == nullptr) return;
+  bells_ = std::make_unique<uv_poll_t>();
+  uv_poll_init(async_.loop, bells_.get(), bus.bells()->descriptor());
+  bells_->data = this;
+  uv_poll_start(bells_.get(), UV_READABLE, [](uv_poll_t* poll, int, int) {
+    static_cast<Pump*>(poll->data)->bells_rang();
+  });
+}
+
+// The poll handle outlives the pump until the event loop has let go of it, and then goes by itself.
+void Pump::detach() {
+  bus_ = nullptr;
+  channel_ = nullptr;
+  if (bells_ == nullptr) return;
+  uv_close(reinterpret_cast<uv_handle_t*>(bells_.release()),
+           [](uv_handle_t* handle) { delete reinterpret_cast<uv_poll_t*>(handle); });
+}
+
 void Pump::close(std::unique_ptr<Pump> pump, std::function<void()> closed) {
   Pump* const self = pump.release();
-  self->channel_ = nullptr;
+  self->detach();
   self->closed_ = std::move(closed);
   uv_close(reinterpret_cast<uv_handle_t*>(&self->async_), [](uv_handle_t* handle) {
     std::unique_ptr<Pump> last{static_cast<Pump*>(handle->data)};
@@ -88,6 +109,12 @@ bool Pump::look_again() {
   }
   --credit_;
   return false;
+}
+
+void Pump::bells_rang() {
+  channel_->woken_by_kernel();
+  bus_->collect();
+  turn();
 }
 
 void Pump::turn() {

@@ -1,5 +1,6 @@
 // Carries what other threads have for JavaScript to its thread: the bus's exits and the VM's
-// notices. One uv_async_t a VM; no ThreadSafeFunction, whose queue costs twice as much an exit.
+// notices. One uv_async_t a VM; no ThreadSafeFunction, whose queue costs twice as much an exit. And a
+// uv_poll_t, where the host's kernel rings doorbells itself (bus/kernel_bells.h).
 //
 // One waking serves, looks again for a bounded moment where the vCPU runs on another core and that
 // paid lately, then sleeps; after a millisecond it lets the event loop have a turn first.
@@ -13,7 +14,7 @@
 #include <mutex>
 #include <vector>
 
-#include "bus/channel.h"
+#include "bus/bus.h"
 #include "vm/events.h"
 
 namespace hv::addon {
@@ -26,7 +27,9 @@ class Pump final : public VmOwner {
   Pump(Napi::Env env, Napi::Function serve, Napi::Function notify, Napi::Function completed);
 
   // On the JavaScript thread, before the VM runs.
-  void attach(Channel& channel) { channel_ = &channel; }
+  void attach(Bus& bus);
+  // On the JavaScript thread, before the bus goes: looks at it no more.
+  void detach();
   // On the JavaScript thread, once no other thread can reach the pump. `closed` runs when the
   // event loop has let go of it, and then the pump is gone.
   static void close(std::unique_ptr<Pump> pump, std::function<void()> closed);
@@ -43,6 +46,7 @@ class Pump final : public VmOwner {
   using Time = std::chrono::steady_clock::time_point;
 
   void turn();
+  void bells_rang();
   void serve_once();
   void deliver_notices();
   void deliver_completions();
@@ -52,8 +56,10 @@ class Pump final : public VmOwner {
   const Napi::Env env_;
   Napi::FunctionReference serve_, notify_, completed_;
   Napi::AsyncContext context_;
-  Channel* channel_ = nullptr;
+  Bus* bus_ = nullptr;
+  Channel* channel_ = nullptr;  // the bus's
   uv_async_t async_;
+  std::unique_ptr<uv_poll_t> bells_;
   std::mutex mutex_;
   std::vector<VmNotice> notices_;
   std::atomic<bool> completions_{false};

@@ -104,7 +104,7 @@ VmObject::VmObject(const Info& info) : Napi::ObjectWrap<VmObject>{info} {
     refuse(info, error);
     return;
   }
-  pump_->attach(vm_->bus().channel());
+  pump_->attach(vm_->bus());
   next_source_.fill(kFirstFreeSource);
   napi_add_async_cleanup_hook(info.Env(), on_environment_end, this, &cleanup_);
   Ref();  // until release(): threads run on its parts
@@ -115,6 +115,7 @@ VmObject::~VmObject() = default;
 
 void VmObject::tear_down(std::function<void()> closed) {
   vm_->stop();
+  pump_->detach();
   io_.reset();  // its threads reach the pump
   timers_.clear();
   vm_.reset();  // joins the threads: at once after kExited

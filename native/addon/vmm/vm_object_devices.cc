@@ -6,8 +6,9 @@ namespace hv::addon {
 namespace {
 
 constexpr std::uint64_t kSafe = (1ull << 53) - 1;
-// at, length, read, write, clears' mask, clears' line or -1, latch's mask, configuration's base
-constexpr unsigned kWaysFields = 8;
+// at, length, read, write, clears' mask, clears' line or -1, latch's mask, configuration's base, what
+// a doorbell rings or -1
+constexpr unsigned kWaysFields = 9;
 constexpr double kWord = 4294967295.0;
 
 }  // namespace
@@ -20,7 +21,7 @@ bool VmObject::read_ways(Napi::Array flat, std::vector<RegisterWays>& ways) {
       const Napi::Value value = flat.Get(i + n);
       if (!value.IsNumber()) return false;
       field[n] = value.As<Napi::Number>().DoubleValue();
-      if (!(field[n] >= (n == 5 ? -1 : 0) && field[n] <= kWord)) return false;
+      if (!(field[n] >= (n == 5 || n == 8 ? -1 : 0) && field[n] <= kWord)) return false;
     }
     if (field[2] > static_cast<double>(ReadWay::kOnes)) return false;
     if (field[3] > static_cast<double>(WriteWay::kLatch)) return false;
@@ -34,6 +35,7 @@ bool VmObject::read_ways(Napi::Array flat, std::vector<RegisterWays>& ways) {
     entry.line = field[5] < 0 ? nullptr : &lines_[static_cast<std::size_t>(field[5])];
     entry.latch_mask = static_cast<std::uint32_t>(field[6]);
     entry.configuration = static_cast<std::uint64_t>(field[7]);
+    if (field[8] >= 0) entry.rings = static_cast<std::uint32_t>(field[8]);
   }
   return true;
 }
@@ -48,7 +50,7 @@ Napi::Value VmObject::map_range(const Info& info) {
   const Napi::Array flat = args.array(4, "ways");
   if (!args.ok() || !alive(info)) return info.Env().Undefined();
   if (!read_ways(flat, spec.ways))
-    return args.fail("ways", "rows of eight numbers"), info.Env().Undefined();
+    return args.fail("ways", "rows of nine numbers"), info.Env().Undefined();
   Range* range = nullptr;
   const std::string wrong = vm_->bus().map().add(std::move(spec), range);
   if (!wrong.empty()) {
@@ -103,7 +105,9 @@ void VmObject::unblock(const Info& info) {
 }
 
 Napi::Value VmObject::outstanding(const Info& info) {
-  return Napi::Boolean::New(info.Env(), alive(info) && vm_->bus().channel().outstanding());
+  if (!alive(info)) return info.Env().Undefined();
+  vm_->bus().collect();
+  return Napi::Boolean::New(info.Env(), vm_->bus().channel().outstanding());
 }
 
 // A number that no other device has on any wire that this line reaches. ISA IRQ 0 is also

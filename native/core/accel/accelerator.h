@@ -76,6 +76,8 @@ struct VcpuWiring {
   bool ignore_unknown_msrs = false;  // they read 0 and swallow writes; else #GP(0)
 };
 
+class KernelBells;  // bus/kernel_bells.h
+
 class Machine {
  public:
   virtual ~Machine() = default;
@@ -88,6 +90,9 @@ class Machine {
   // Why none of its vCPUs can go on from `state`, a sentence that begins with the field; empty
   // where they can.
   virtual std::string refused_state(const CpuState&) const { return {}; }
+
+  // Doorbells that its vCPUs ring without leaving the guest; nullptr: none. Lives as long as it does.
+  virtual KernelBells* bells() { return nullptr; }
 
   // The log of dirty pages (memory/dirty_log.h). Both only while no vCPU is in run().
   // False: the host refuses, and nothing has changed.

@@ -1,11 +1,13 @@
 // The conformance suite with the machine around the vCPUs: its own interrupt controllers and
 // timers, a thread for each vCPU, parking, reset, and state moved between accelerators.
+#include <atomic>
 #include <chrono>
 #include <thread>
 
 #include "accel/conformance_rig.h"
 #include "accel/frequencies.h"
 #include "base/json.h"
+#include "bus/consumer.h"
 #include "vm/test_owner.h"
 #include "vm/vm.h"
 
@@ -243,6 +245,155 @@ CONFORMANCE(interrupts_and_nmis_in_a_storm_all_arrive) {
   }
   EXPECT_EQ(machine.get(kData + 8), kRounds);
   EXPECT_EQ(machine.get(kData), kRounds);
+}
+
+namespace {
+
+constexpr std::uint64_t kBar = 0xd000'0000, kMovedBar = 0xd100'0000, kDone = kData + 8;
+
+// Counts at RSI, writes the count to R9 and rings the doorbell at RBX, R8 times; then it says so at
+// RSI + 8 and halts.
+constexpr std::uint8_t kRing[] = {
+    0x48, 0xff, 0x06,                          // 1: inc qword [rsi]
+    0x8b, 0x06,                                // mov eax, [rsi]
+    0x41, 0x89, 0x01,                          // mov [r9], eax
+    0x66, 0x89, 0x03,                          // mov [rbx], ax
+    0x49, 0xff, 0xc8,                          // dec r8
+    0x75, 0xf0,                                // jnz 1b
+    0xc7, 0x46, 0x08, 0x01, 0x00, 0x00, 0x00,  // mov dword [rsi + 8], 1
+    0xf4};                                     // hlt
+
+// A device with a doorbell at 0 and a posted register at 4, and a consumer that writes down what the
+// guest had counted at the last bell, and what it had been sent before.
+struct DoorbellMachine : Machines {
+  static constexpr std::uint32_t kRings = 0xb311;
+
+  explicit DoorbellMachine(const Accelerator& accelerator) : Machines{accelerator, 1} {
+    RangeSpec spec;
+    spec.name = "bell";
+    spec.space = Space::kMemory;
+    spec.base = kBar;
+    spec.length = 8;
+    spec.ways = {{0, 4, ReadWay::kDirect, WriteWay::kDoorbell},
+                 {4, 4, ReadWay::kDirect, WriteWay::kPosted}};
+    spec.ways[0].rings = kRings;
+    EXPECT_EQ(vm->bus().map().add(std::move(spec), range), "");
+  }
+  void set_turns(std::uint64_t turns, std::uint64_t bell, std::uint64_t sends) {
+    start(kRing);
+    put64(kDone, 0);
+    CpuState s = *vm->cpu(0);
+    s.activity = Activity::kRunning;
+    s.gpr[3] = bell;
+    s.gpr[6] = kData;
+    s.gpr[8] = turns;
+    s.gpr[9] = sends;
+    EXPECT(vm->set_cpu(0, s));
+  }
+  std::uint64_t counted() { return *running(kData); }
+  bool done() { return *running(kDone) != 0; }
+  void serve() {
+    vm->bus().collect();
+    consumer.serve();
+  }
+  // Lets it go until it is done or has counted further by `more`, and parks it.
+  void run(std::uint64_t more = ~0ull) {
+    const std::uint64_t began = counted();
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    EXPECT(vm->run());
+    while (!done() && counted() - began < more &&
+           std::chrono::steady_clock::now() < deadline)
+      serve();
+    park();
+  }
+  // What a vCPU may be writing.
+  const std::atomic<std::uint64_t>* running(std::uint64_t at) {
+    return reinterpret_cast<const std::atomic<std::uint64_t>*>(vm->memory().host(Gpa{at}));
+  }
+  void take(const Served& served) {
+    if (served.kind == wire::Kind::kWrite) {
+      sent = served.value;
+      return;
+    }
+    EXPECT_EQ(served.offset, 0u);
+    EXPECT_EQ(served.value, kRings);
+    ++bells;
+    at_last_bell = counted();
+    sent_at_last_bell = sent;
+  }
+
+  Range* range = nullptr;
+  unsigned bells = 0;
+  std::uint64_t sent = 0, at_last_bell = 0, sent_at_last_bell = 0;
+  Consumer consumer{vm->bus(), [this](const Served& served) {
+                      take(served);
+                      return 0u;
+                    }};
+};
+
+}  // namespace
+
+// Whatever a guest prepared or posted before it rang, the device finds when the bell reaches it; and
+// no bell is lost, however many there are.
+CONFORMANCE(a_doorbell_comes_after_what_was_posted_before_it) {
+  DoorbellMachine machine{accelerator};
+  constexpr std::uint64_t kTurns = 1500;
+  machine.set_turns(kTurns, kBar, kBar + 4);
+  machine.run();
+  machine.serve();
+  EXPECT(machine.bells >= 1 && machine.bells <= kTurns);
+  EXPECT_EQ(machine.at_last_bell, kTurns);
+  EXPECT_EQ(machine.sent_at_last_bell, kTurns);
+  EXPECT(!machine.vm->bus().channel().outstanding());
+  EXPECT_EQ(machine.range->counts.doorbell.load(), kTurns);
+  EXPECT_EQ(machine.range->counts.posted.load(), kTurns);
+  if (accelerator.name() != "kvm" || machine.vm->bus().bells() == nullptr) return;
+  // The kernel took them: only what was posted left the guest.
+  const json::Value told{machine.vm->statistics()};
+  const json::Value& vcpu = told.find("vcpus")->array()->front();
+  EXPECT_EQ(vcpu.find("mmioAccesses")->integer().value_or(0), kTurns);
+}
+
+CONFORMANCE(pauses_and_moves_lose_no_doorbell) {
+  DoorbellMachine machine{accelerator};
+  constexpr std::uint64_t kTurns = 3000, kScratch = kData + 0x100;
+  machine.set_turns(kTurns, kBar, kScratch);
+  for (int i = 0; i < 40 && !machine.done(); ++i) {
+    machine.run(20);
+    // Where a BAR was when a bell in it rang does not matter to the bell.
+    const std::uint64_t to = i % 2 == 0 ? kMovedBar : kBar;
+    EXPECT_EQ(machine.vm->bus().map().move(machine.range->id, to), "");
+    CpuState s = *machine.vm->cpu(0);
+    s.gpr[3] = to;
+    EXPECT(machine.vm->set_cpu(0, s));
+    machine.serve();
+    // The last count may not have been rung yet.
+    EXPECT(machine.at_last_bell + 1 >= machine.counted());
+  }
+  machine.run();
+  machine.serve();
+  EXPECT_EQ(machine.at_last_bell, kTurns);
+  EXPECT_EQ(machine.range->counts.doorbell.load(), kTurns);
+}
+
+CONFORMANCE(a_doorbell_that_is_not_decoded_rings_nothing) {
+  DoorbellMachine machine{accelerator};
+  BusMap& map = machine.vm->bus().map();
+  const auto ring = [&machine](std::uint64_t at) {
+    machine.set_turns(3, at, kData + 0x100);
+    machine.run();
+    machine.serve();
+    return machine.range->counts.doorbell.load();
+  };
+  EXPECT_EQ(ring(kBar), 3u);
+  EXPECT_EQ(map.enable(machine.range->id, false), "");
+  EXPECT_EQ(ring(kBar), 3u);
+  EXPECT_EQ(map.move(machine.range->id, kMovedBar), "");
+  EXPECT_EQ(map.enable(machine.range->id, true), "");
+  EXPECT_EQ(ring(kBar), 3u);
+  EXPECT_EQ(ring(kMovedBar), 6u);
+  EXPECT_EQ(map.remove(machine.range->id), "");
+  EXPECT_EQ(ring(kMovedBar), 6u);
 }
 
 CONFORMANCE(a_paused_vm_resumes_on_any_other) {

@@ -152,6 +152,7 @@ void Bus::write_register(VcpuIndex vcpu, Range& range, std::uint32_t offset, uns
       return;
     case WriteWay::kDoorbell:
       count(range.counts.doorbell);
+      if (ways.rings) return ring(vcpu, range, ways, size);
       return channel_.ring(vcpu, range, offset, size, value);
     case WriteWay::kPosted:
       count(range.counts.posted);
@@ -161,6 +162,25 @@ void Bus::write_register(VcpuIndex vcpu, Range& range, std::uint32_t offset, uns
       channel_.post(vcpu, range, offset, size, value);
       return;
   }
+}
+
+// Whichever way it was rung, and by a write of whatever: the same.
+void Bus::ring(VcpuIndex vcpu, Range& range, const RegisterWays& ways, unsigned size) {
+  channel_.ring(vcpu, range, ways.at, size, *ways.rings);
+}
+
+// What the vCPU posted before it rang has its ticket already, and the bell's is later. The ring that
+// the consumer posts to is its own (SharedWire::own()); where that is full, the bell stays rung until
+// some of it is served.
+void Bus::collect() {
+  const VcpuIndex own = channel_.shared().own();
+  map_.belfry().collect(
+      [&] { return channel_.has_room(own); },
+      [&](Range& range, const RegisterWays& ways, std::uint64_t times) {
+        range.counts.doorbell.fetch_add(times, std::memory_order_relaxed);
+        range.counts.coalesced.fetch_add(times - 1, std::memory_order_relaxed);
+        ring(own, range, ways, handler_size(ways.length));
+      });
 }
 
 json::Object Bus::statistics() {

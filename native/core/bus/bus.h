@@ -30,6 +30,12 @@ class Bus {
   std::uint64_t read(VcpuIndex vcpu, Space space, std::uint64_t at, unsigned size);
   void write(VcpuIndex vcpu, Space space, std::uint64_t at, unsigned size, std::uint64_t value);
 
+  // The consumer's thread: doorbells that the kernel answered since the last time take their place
+  // in the order of tickets, after whatever their vCPUs posted before they rang.
+  void collect();
+  // What wakes the consumer for those; nullptr: there are none.
+  KernelBells* bells() { return map_.belfry().bells(); }
+
   BusMap& map() { return map_; }
   Channel& channel() { return channel_; }
   // "com1.posted": 123 …, what is not zero.
@@ -49,6 +55,7 @@ class Bus {
   void write_register(VcpuIndex vcpu, Range& range, std::uint32_t offset, unsigned size,
                       std::uint32_t value);
   void unclaimed(const Unclaimed& access);
+  void ring(VcpuIndex ring, Range& range, const RegisterWays& ways, unsigned size);
 
   BusMap map_;
   Channel channel_;

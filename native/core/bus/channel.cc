@@ -46,9 +46,9 @@ std::uint32_t doorbell_slot(RangeWire& range, std::uint32_t offset, std::uint32_
 
 }  // namespace
 
-std::shared_ptr<SharedWire> SharedWire::create(VcpuIndex vcpus) {
+std::shared_ptr<SharedWire> SharedWire::create(VcpuIndex vcpus, bool own_ring) {
   std::shared_ptr<SharedWire> shared{new SharedWire};
-  shared->vcpus_ = vcpus;
+  shared->vcpus_ = vcpus + (own_ring ? 1 : 0);
   void* const at = ::mmap(nullptr, mapped_size(shared->size()), PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED) return nullptr;
@@ -58,7 +58,7 @@ std::shared_ptr<SharedWire> SharedWire::create(VcpuIndex vcpus) {
   control.served.store(1, memory_order_relaxed);
   control.sleeping.store(1, memory_order_relaxed);  // nobody has looked yet
   control.consumer_core.store(kUnknownCore, memory_order_relaxed);
-  for (VcpuIndex i = 0; i < vcpus; ++i)
+  for (VcpuIndex i = 0; i < shared->vcpus_; ++i)
     shared->vcpu(i).mail.core.store(kUnknownCore, memory_order_relaxed);
   return shared;
 }
@@ -231,6 +231,16 @@ bool Channel::try_sleep() {
 void Channel::woken() {
   shared_->control().sleeping.store(0, memory_order_seq_cst);
   shared_->control().consumer_core.store(this_core(), memory_order_relaxed);
+}
+
+void Channel::woken_by_kernel() {
+  wakes_.fetch_add(1, memory_order_relaxed);
+  woken();
+}
+
+bool Channel::has_room(VcpuIndex own) const {
+  const VcpuWire& ring = shared_->vcpu(own);
+  return ring.head.load(memory_order_relaxed) - ring.tail.load(memory_order_relaxed) < kRingEntries;
 }
 
 bool Channel::peer_elsewhere() const {

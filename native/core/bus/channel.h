@@ -16,7 +16,8 @@ namespace hv {
 // The whole shared block; lives as long as either side uses it.
 class SharedWire {
  public:
-  static std::shared_ptr<SharedWire> create(VcpuIndex vcpus);
+  // `own_ring`: one more ring, from which the consumer serves what it posts to itself.
+  static std::shared_ptr<SharedWire> create(VcpuIndex vcpus, bool own_ring = false);
   ~SharedWire();
   SharedWire(const SharedWire&) = delete;
   SharedWire& operator=(const SharedWire&) = delete;
@@ -25,7 +26,9 @@ class SharedWire {
   wire::VcpuWire& vcpu(VcpuIndex index) {
     return reinterpret_cast<wire::VcpuWire*>(base_ + sizeof(wire::Control))[index];
   }
+  // How many rings there are, and which one is the consumer's: the last.
   VcpuIndex vcpus() const { return vcpus_; }
+  VcpuIndex own() const { return vcpus_ - 1; }
   std::uint8_t* base() { return base_; }
   std::size_t size() const { return sizeof(wire::Control) + vcpus_ * sizeof(wire::VcpuWire); }
 
@@ -65,6 +68,10 @@ class Channel {
   // ready.
   bool try_sleep();
   void woken();
+  // The same, but for something else than `wake`: it counts as one.
+  void woken_by_kernel();
+  // Whether the consumer can post to this ring of its own without waiting for itself.
+  bool has_room(VcpuIndex own) const;
   // Whether it is worth looking again for a moment: the vCPU that published last runs on another
   // core.
   bool peer_elsewhere() const;

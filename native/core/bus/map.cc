@@ -45,7 +45,6 @@ std::string BusMap::add(RangeSpec spec, Range*& added) {
   if (std::string wrong = check_spec(spec); !wrong.empty()) return wrong;
   std::scoped_lock hold{mutex_};
   if (ranges_.size() >= kMaxRanges) return "the bus has no number left for another range";
-  const Space space = spec.space;
   Range candidate_view;
   candidate_view.spec = spec;
   candidate_view.id = static_cast<std::uint32_t>(ranges_.size());
@@ -57,7 +56,7 @@ std::string BusMap::add(RangeSpec spec, Range*& added) {
   range.id = candidate_view.id;
   range.spec = std::move(spec);
   range.block = std::move(block);
-  publish(space);
+  publish(range);
   added = &range;
   return {};
 }
@@ -72,7 +71,7 @@ std::string BusMap::move(std::uint32_t id, std::uint64_t base) {
   if (range->enabled)
     if (std::string wrong = conflict(*range, base); !wrong.empty()) return wrong;
   range->spec.base = base;
-  publish(range->spec.space);
+  publish(*range);
   return {};
 }
 
@@ -83,7 +82,7 @@ std::string BusMap::enable(std::uint32_t id, bool on) {
   if (on && !range->enabled)
     if (std::string wrong = conflict(*range, range->spec.base); !wrong.empty()) return wrong;
   range->enabled = on;
-  publish(range->spec.space);
+  publish(*range);
   return {};
 }
 
@@ -92,7 +91,7 @@ std::string BusMap::remove(std::uint32_t id) {
   Range* const range = live(id);
   if (range == nullptr) return no_range(id);
   range->removed = true;
-  publish(range->spec.space);
+  publish(*range);
   return {};
 }
 
@@ -121,6 +120,11 @@ std::string BusMap::conflict(const Range& range, std::uint64_t base) const {
 Range* BusMap::live(std::uint32_t id) {
   if (id >= ranges_.size() || ranges_[id].removed || ranges_[id].spec.fixed) return nullptr;
   return &ranges_[id];
+}
+
+void BusMap::publish(Range& range) {
+  publish(range.spec.space);
+  belfry_.follow(range);
 }
 
 void BusMap::publish(Space space) {

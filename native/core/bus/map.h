@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/types.h"
+#include "bus/kernel_bells.h"
 #include "bus/range.h"
 
 namespace hv {
@@ -31,8 +32,9 @@ class BusMap {
   // The vCPU's own thread.
   Hit find(VcpuIndex vcpu, Space space, std::uint64_t at) noexcept;
 
-  // Any other thread. Each returns an empty string, or why it was refused; nothing has changed
-  // then. What they did is in force for every lookup that begins after they return.
+  // Any other thread, and the consumer's alone where the kernel rings doorbells (belfry()). Each
+  // returns an empty string, or why it was refused; nothing has changed then. What they did is in
+  // force for every lookup that begins after they return.
   std::string add(RangeSpec spec, Range*& added);
   std::string move(std::uint32_t id, std::uint64_t base);
   std::string enable(std::uint32_t id, bool on);
@@ -40,6 +42,7 @@ class BusMap {
 
   Range* range(std::uint32_t id);
   std::vector<Range*> all();
+  Belfry& belfry() { return belfry_; }
 
  private:
   struct Row {
@@ -53,6 +56,8 @@ class BusMap {
   std::string conflict(const Range& range, std::uint64_t base) const;
   Range* live(std::uint32_t id);
   void publish(Space space);
+  // A range changed: for lookups, and where its doorbells hang.
+  void publish(Range& range);
 
   std::mutex mutex_;
   std::deque<Range> ranges_;  // by id; addresses stay
@@ -62,6 +67,7 @@ class BusMap {
     std::atomic<const Table*> table{nullptr};
   };
   std::array<Hazard, kMaxVcpus> hazards_;
+  Belfry belfry_;
 };
 
 }  // namespace hv

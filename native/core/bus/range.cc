@@ -36,6 +36,8 @@ std::string check_ways(const RangeSpec& spec) {
     end = ways.at + std::uint64_t{ways.length};
     if (std::string wrong = check_configuration(ways, before); !wrong.empty()) return wrong;
     before = &ways;
+    if (ways.rings && (ways.write != WriteWay::kDoorbell || ways.length > 4))
+      return "`rings` needs a doorbell of at most 4 bytes";
     if (ways.clear_mask == 0) continue;
     if (ways.length > 4 || ways.write != WriteWay::kPosted || ways.line == nullptr)
       return "`clears` needs a posted register of at most 4 bytes and an interrupt line";

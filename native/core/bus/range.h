@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,9 @@ struct RegisterWays {
   LevelLine* line = nullptr;
   std::uint32_t latch_mask = 0;    // kLatch: the bits that it holds
   std::uint64_t configuration = 0; // kConfiguration: where ECAM begins in memory
+  // kDoorbell: the value that the handler is given whatever the guest writes. Such a register may be
+  // rung without leaving the guest (bus/kernel_bells.h).
+  std::optional<std::uint32_t> rings = {};
 };
 
 struct RangeSpec {
@@ -84,6 +88,7 @@ struct Range {
   std::uint32_t id = 0;
   RangeSpec spec;              // base changes by move(), under the bus's lock
   bool enabled = true, removed = false;
+  bool has_bells = false;      // bus/kernel_bells.h: its doorbells were given theirs
   std::shared_ptr<RangeBlock> block;  // nullptr for native ranges
   RangeCounts counts;
 

@@ -40,20 +40,22 @@ std::string Vm::assemble(const Accelerator& accelerator) {
   std::string error;
   memory_ = GuestMemory::create(config_.memory, error);
   if (memory_ == nullptr) return error;
-  std::shared_ptr<SharedWire> shared = SharedWire::create(config_.cpus);
+  machine_ = accelerator.create_machine(*memory_);
+  if (machine_ == nullptr)
+    return "accelerator " + std::string{accelerator.name()} + " made no machine";
+  std::shared_ptr<SharedWire> shared =
+      SharedWire::create(config_.cpus, machine_->bells() != nullptr);
   if (shared == nullptr) return "the host has no memory for the exits' rings";
   Bus::OnUnclaimed refuse;
   if (config_.strict_io)
     refuse = [this](const Bus::Unclaimed& access) { refuse_unclaimed(access); };
   bus_ = std::make_unique<Bus>(std::move(shared), [this] { owner_.wake(); }, std::move(refuse));
+  bus_->map().belfry().use(machine_->bells());
   for (VcpuIndex i = 0; i < config_.cpus; ++i)
     signals_.push_back(&vcpus_.emplace_back(static_cast<VcpuHost&>(*this), i).signals);
   const BoardConfig board{memory_->low_size(), memory_->high_size(), config_.rtc_utc,
                           config_.x2apic};
   board_ = std::make_unique<Board>(board, signals_, *bus_);
-  machine_ = accelerator.create_machine(*memory_);
-  if (machine_ == nullptr)
-    return "accelerator " + std::string{accelerator.name()} + " made no machine";
   crowded_ = config_.cpus > host::usable_cores();
   reset_cpus();
   return {};

@@ -9,6 +9,7 @@
 #include "accel/accelerator.h"
 #include "accel/host_counter.h"
 #include "accel/kvm/api.h"
+#include "accel/kvm/bells.h"
 
 namespace hv::kvm {
 
@@ -20,6 +21,7 @@ class KvmMachine final : public Machine {
   std::unique_ptr<Vcpu> create_vcpu(const VcpuWiring& wiring) override;
 
   std::string refused_state(const CpuState& state) const override;
+  KernelBells* bells() override { return bells_.get(); }
 
   const Handle& vm() const { return vm_; }
   std::size_t run_length() const { return run_length_; }
@@ -47,6 +49,7 @@ class KvmMachine final : public Machine {
   const Handle vm_;
   std::size_t run_length_ = 0;
   CounterOffset counter_;
+  std::unique_ptr<Ioeventfds> bells_;  // nullptr: none here
 };
 
 }  // namespace hv::kvm

@@ -70,6 +70,7 @@ std::string KvmMachine::configure() {
   // What the kernel's emulator does not know is our interpreter's to run, at every privilege.
   (void)enable(KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
   if (!divert_msrs()) return failed("KVM_X86_SET_MSR_FILTER");
+  bells_ = Ioeventfds::create(vm_);
   return {};
 }
 
