@@ -4,12 +4,14 @@
 #include <string_view>
 #include <vector>
 
-#include "random.h"
+#include "base/test_random.h"
 #include "scene.h"
 #include "softcpu/decoder.h"
 #include "softcpu/opcodes.h"
 
 namespace oracle {
+
+using hv::test::Random;
 
 // Whether user mode can show this row in this code size, and why not.
 bool can_show(const hv::softcpu::Row& row, CodeSize mode);

@@ -14,6 +14,7 @@
 #include <csignal>
 #include <cstdlib>
 
+#include "base/test_random.h"
 #include "softcpu/opcodes.h"
 #include "softcpu/test_machine.h"
 #include "softcpu/translator/translator.h"
@@ -22,24 +23,7 @@ namespace {
 
 using namespace hv;
 using namespace hv::softcpu;
-
-// SplitMix64, so that a program follows from its number.
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : state_(seed) {}
-  std::uint64_t bits() {
-    std::uint64_t z = state_ += 0x9e37'79b9'7f4a'7c15;
-    z = (z ^ z >> 30) * 0xbf58'476d'1ce4'e5b9;
-    z = (z ^ z >> 27) * 0x94d0'49bb'1331'11eb;
-    return z ^ z >> 31;
-  }
-  unsigned below(unsigned limit) { return static_cast<unsigned>((bits() >> 32) * limit >> 32); }
-  bool percent(unsigned chance) { return below(100) < chance; }
-  std::uint8_t byte() { return static_cast<std::uint8_t>(bits() >> 32); }
-
- private:
-  std::uint64_t state_;
-};
+using test::Random;  // a program follows from its number
 
 // The memory map (physical and, but for the data, linear).
 constexpr std::uint64_t kPtLow = 0x4000, kPtData = 0x5000;

@@ -1,10 +1,10 @@
 // A small seeded generator (SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom
-// Number Generators"), so that a case is made again from its seed alone.
+// Number Generators"), so that a test's case is made again from its seed alone.
 #pragma once
+#include <cstddef>
 #include <cstdint>
-#include <span>
 
-namespace oracle {
+namespace hv::test {
 
 class Random {
  public:
@@ -18,6 +18,7 @@ class Random {
   }
   unsigned below(unsigned limit) { return static_cast<unsigned>((bits() >> 32) * limit >> 32); }
   bool percent(unsigned chance) { return below(100) < chance; }
+  std::uint8_t byte() { return static_cast<std::uint8_t>(bits() >> 32); }
   template <class T, std::size_t N>
   T pick(const T (&from)[N]) {
     return from[below(N)];
@@ -27,4 +28,4 @@ class Random {
   std::uint64_t state_;
 };
 
-}  // namespace oracle
+}  // namespace hv::test
