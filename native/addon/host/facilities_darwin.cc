@@ -1,7 +1,6 @@
 #include <fcntl.h>
 #include <launch.h>
 #include <signal.h>
-#include <sys/disk.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/sysctl.h>
@@ -16,6 +15,14 @@
 #include "facilities.h"
 
 namespace hv::host {
+namespace {
+
+// <sys/disk.h>, which only Apple's SDK has: of a block device, its sectors.
+constexpr unsigned long kBlockSize = _IOR('d', 24, std::uint32_t);
+constexpr unsigned long kBlockCount = _IOR('d', 25, std::uint64_t);
+constexpr unsigned long kPhysicalBlockSize = _IOR('d', 77, std::uint32_t);
+
+}  // namespace
 
 // fcntl(2): F_NOCACHE has no rules of alignment.
 std::size_t direct_alignment(int fd) {
@@ -24,11 +31,11 @@ std::size_t direct_alignment(int fd) {
 
 int block_device(int fd, BlockDevice& out) {
   std::uint64_t count = 0;
-  if (::ioctl(fd, DKIOCGETBLOCKCOUNT, &count) != 0 ||
-      ::ioctl(fd, DKIOCGETBLOCKSIZE, &out.logical) != 0)
+  if (::ioctl(fd, kBlockCount, &count) != 0 ||
+      ::ioctl(fd, kBlockSize, &out.logical) != 0)
     return errno;
   out.size = count * out.logical;
-  if (::ioctl(fd, DKIOCGETPHYSICALBLOCKSIZE, &out.physical) != 0) out.physical = out.logical;
+  if (::ioctl(fd, kPhysicalBlockSize, &out.physical) != 0) out.physical = out.logical;
   return 0;
 }
 
