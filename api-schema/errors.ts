@@ -100,7 +100,7 @@ const SPECS = {
 
   // Disks.
   IMAGE_UNUSABLE: { http: 422, text: "the disk image %s cannot be used: %s" },
-  IMAGE_LOCKED: { http: 409, text: "the disk image %s is in use by another VM" },
+  IMAGE_LOCKED: { http: 409, text: "the disk image %s is in use by another VM or a copy" },
 
   // Networks.
   NETWORK_UNUSABLE: { http: 422, text: "%s: the network %s cannot be used: %s" },

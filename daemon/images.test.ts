@@ -1,9 +1,19 @@
 // Disk images as objects of the daemon, used by definitions by name.
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statSync, truncateSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { host } from "../native/host.js";
 import { problemOf, TestDaemon } from "../test/daemon/daemon.js";
+import { writeCopy } from "./operations/copy-file.js";
 
 let daemon: TestDaemon;
 beforeAll(async () => {
@@ -110,6 +120,56 @@ it("is a VM's disk by its name, and is not deleted under it", async () => {
     devices: disk("raw"),
   });
   expect(missing).toMatchObject({ status: 404, code: "STORED_IMAGE_NOT_FOUND" });
+});
+
+it("is not written to while it is copied, nor copied while it is written to", async () => {
+  const size = 1 << 20;
+  await daemon.client.call("createImage", { body: { name: "shared", format: "raw", size } });
+  await daemon.create("writer", "hello", { devices: disk("shared") });
+  const path = join(folder(), "shared.raw");
+  const held = openSync(path, "r");
+  const clone = (name: string) =>
+    daemon.client.call("cloneImage", { image: "shared", timeout: 60, body: { name } });
+  try {
+    // As a copy has it.
+    expect(host().lockFile(held, true)).toBe(true);
+    const start = await daemon.refusal("POST", "/vms/writer/start", {});
+    expect(start).toMatchObject({ status: 409, code: "IMAGE_LOCKED" });
+    expect(start.detail).toContain(path);
+    const grow = await daemon.refusal("POST", "/images/shared/grow", { size: 2 * size });
+    expect(grow.code).toBe("STORED_IMAGE_IN_USE");
+    expect((await clone("beside")).state).toBe("succeeded");
+    // As a VM process has it that the daemon knows nothing of yet.
+    expect(host().lockFile(held)).toBe(true);
+    const refused = await clone("torn");
+    expect(refused).toMatchObject({ state: "failed", error: { code: "IMAGE_LOCKED" } });
+    expect(readdirSync(folder()).filter((name) => name.includes("torn"))).toEqual([]);
+  } finally {
+    closeSync(held);
+  }
+  expect((await daemon.start("writer")).status.state).toBe("running");
+  await daemon.client.call("killVm", { vm: "writer" });
+  await daemon.client.call("deleteVm", { vm: "writer" });
+  for (const image of ["shared", "beside"]) await daemon.client.call("deleteImage", { image });
+});
+
+it("is locked while a copy is made, and no longer", async () => {
+  const from = daemon.file("original.img", Buffer.alloc(9 * 2 ** 20, "y"));
+  const other = openSync(from, "r+");
+  const free: boolean[] = [];
+  const { signal } = new AbortController();
+  try {
+    const progress = () => void free.push(host().lockFile(other));
+    await writeCopy(from, join(daemon.folder, "copy.img"), { signal, progress });
+    expect(free).not.toContain(true);
+    expect(host().lockFile(other)).toBe(true);
+    const to = join(daemon.folder, "no-copy.img");
+    const copying = writeCopy(from, to, { signal, progress });
+    await expect(copying).rejects.toMatchObject({ code: "IMAGE_LOCKED" });
+    expect(existsSync(to)).toBe(false);
+  } finally {
+    closeSync(other);
+  }
 });
 
 it("lies on a port of an AHCI controller by its name, and its clone on a file", async () => {

@@ -63,7 +63,7 @@ describe("an image", () => {
     await open();
     for (const readOnly of [false, true])
       await expect(open({ readOnly })).rejects.toThrow(
-        `the disk image ${path} is in use by another VM`,
+        `the disk image ${path} is in use by another VM or a copy`,
       );
     closeAll();
     await open({ readOnly: true });

@@ -21,6 +21,7 @@ import { reasonOf } from "../../api-schema/index.js";
 import { createImage, growImage } from "../../devices/block/qcow2/create.js";
 import { parseHeader } from "../../devices/block/qcow2/header.js";
 import type { ImageBytes } from "../../devices/block/qcow2/scan.js";
+import { host } from "../../native/host.js";
 
 const FORMATS: readonly ImageFormat[] = ["raw", "qcow2"];
 const HEADER_BYTES = 65_536;
@@ -103,17 +104,19 @@ export class Images {
     this.#onDisk();
   }
 
-  /** Throws STORED_IMAGE_UNFIT where it would be smaller. Nobody may be using it. */
+  /** Throws STORED_IMAGE_UNFIT where it would be smaller, STORED_IMAGE_IN_USE while it is copied. */
   grow(name: string, size: number): void {
     const { path, format } = this.find(name);
     try {
-      withFile(path, "r+", (image) => {
+      withFile(path, "r+", (image, fd) => {
+        if (!host().lockFile(fd)) throw new VmError("STORED_IMAGE_IN_USE", [name, "a copy"]);
         if (format === "qcow2") return growImage(image, size);
         if (size < image.size()) throw new Error("it cannot be made smaller");
         image.truncate(size);
         image.sync();
       });
     } catch (error) {
+      if (error instanceof VmError) throw error;
       throw new VmError("STORED_IMAGE_UNFIT", [name, reasonOf(error)], { cause: error });
     }
   }
@@ -151,10 +154,10 @@ export function diskSize(path: string, format: ImageFormat): number {
   }
 }
 
-function withFile<T>(path: string, flags: string, use: (image: ImageBytes) => T): T {
+function withFile<T>(path: string, flags: string, use: (image: ImageBytes, fd: number) => T): T {
   const fd = openSync(path, flags, 0o600);
   try {
-    return use({
+    const image: ImageBytes = {
       size: () => fstatSync(fd).size,
       read(offset, length) {
         const bytes = new Uint8Array(length);
@@ -166,7 +169,8 @@ function withFile<T>(path: string, flags: string, use: (image: ImageBytes) => T)
       },
       truncate: (size) => ftruncateSync(fd, size),
       sync: () => fsyncSync(fd),
-    });
+    };
+    return use(image, fd);
   } finally {
     closeSync(fd);
   }

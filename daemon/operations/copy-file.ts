@@ -1,10 +1,13 @@
 // A copy of a file: by reference where the file system can, else in pieces, with holes where the
 // original is zero. It is written under a name of its own and gets the name it was asked for when it
-// is whole: nobody sees half a copy, and a file that has the name already is left alone.
+// is whole: nobody sees half a copy, and a file that has the name already is left alone. While it is
+// copied the original is locked as VM processes lock their disks: who writes to it, or would, is
+// refused, or refuses the copy.
 import { constants, statSync } from "node:fs";
 import { copyFile as copyByReference, type FileHandle, link, open, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { reasonOf, VmError } from "../../api-schema/index.js";
+import { host } from "../../native/host.js";
 
 const PIECE = 4 * 2 ** 20;
 
@@ -16,18 +19,20 @@ export interface CopyOptions {
 
 /**
  * Writes `to`, a name that is the caller's alone: what an earlier daemon left there is replaced. On the
- * disk when it resolves. Throws FILE_COPY_FAILED, and the signal's own reason; leaves nothing then.
+ * disk when it resolves. Throws IMAGE_LOCKED, FILE_COPY_FAILED, and the signal's own reason; leaves
+ * nothing then.
  */
 export async function writeCopy(from: string, to: string, options: CopyOptions): Promise<void> {
   const { signal } = options;
   try {
     await rm(to, { force: true });
-    if (!(await byReference(from, to))) await inPieces(from, to, options);
+    await copyLocked(from, to, options);
     await onDisk(to);
     signal.throwIfAborted();
   } catch (error) {
     await rm(to, { force: true }).catch(() => {});
     signal.throwIfAborted();
+    if (error instanceof VmError) throw error;
     throw new VmError("FILE_COPY_FAILED", [from, to, reasonOf(error)], { cause: error });
   }
 }
@@ -61,26 +66,31 @@ async function byReference(from: string, to: string): Promise<boolean> {
   }
 }
 
+async function copyLocked(from: string, to: string, options: CopyOptions): Promise<void> {
+  const source = await open(from, "r");
+  try {
+    if (!host().lockFile(source.fd, true)) throw new VmError("IMAGE_LOCKED", [from]);
+    if (!(await byReference(from, to))) await inPieces(source, to, options);
+  } finally {
+    await source.close();
+  }
+}
+
 async function inPieces(
-  from: string,
+  source: FileHandle,
   to: string,
   { signal, progress }: CopyOptions,
 ): Promise<void> {
-  const source = await open(from, "r");
+  const target = await open(to, "wx", 0o600);
   try {
-    const target = await open(to, "wx", 0o600);
-    try {
-      const { size } = await source.stat();
-      await target.truncate(size);
-      for (let at = 0; at < size; at += await copyPiece(source, target, at)) {
-        signal.throwIfAborted();
-        progress(at);
-      }
-    } finally {
-      await target.close();
+    const { size } = await source.stat();
+    await target.truncate(size);
+    for (let at = 0; at < size; at += await copyPiece(source, target, at)) {
+      signal.throwIfAborted();
+      progress(at);
     }
   } finally {
-    await source.close();
+    await target.close();
   }
 }
 

@@ -152,7 +152,7 @@ describe("a disk", () => {
     const flags = ["-s", `3,virtio-blk,${disk}`, "-s", `4,virtio-blk,${disk}`];
     const { output, status } = await boot([], { flags });
     expect([output, status]).toEqual([
-      `xhyve: the disk image ${disk} is in use by another VM\n`,
+      `xhyve: the disk image ${disk} is in use by another VM or a copy\n`,
       1,
     ]);
   });
