@@ -38,7 +38,19 @@ export interface CardAddress {
 
 type Cards = Pick<VmDefinition, "uuid" | "devices">;
 
-export const cardAddresses = ({ uuid, devices }: Cards): CardAddress[] =>
+/** Of definitions, which are never changed in place: a registry of a thousand is looked through. */
+const known = new WeakMap<Cards, readonly CardAddress[]>();
+
+export function cardAddresses(definition: Cards): readonly CardAddress[] {
+  let cards = known.get(definition);
+  if (cards === undefined) {
+    cards = addressesIn(definition);
+    known.set(definition, cards);
+  }
+  return cards;
+}
+
+const addressesIn = ({ uuid, devices }: Cards): CardAddress[] =>
   devices.flatMap((device: PciDevice, index) => {
     if (device.type !== "virtio-net") return [];
     const { slot, mac } = device;

@@ -14,8 +14,16 @@ export interface Examined<T extends TSchema> {
 }
 
 /** Fills in defaults and checks; `what` names the whole: "body", "query". */
-export function examine<T extends TSchema>(schema: T, value: unknown, what: string): Examined<T> {
-  const whole: unknown = Value.Default(schema, structuredClone(value));
+export const examine = <T extends TSchema>(schema: T, value: unknown, what: string): Examined<T> =>
+  examineOwn(schema, structuredClone(value), what);
+
+/** The same of a value that nobody else holds: it is filled in where it is. */
+export function examineOwn<T extends TSchema>(
+  schema: T,
+  value: unknown,
+  what: string,
+): Examined<T> {
+  const whole: unknown = Value.Default(schema, value);
   if (Value.Check(schema, whole)) return { value: whole, problems: [] };
   const problems = new Map<string, FieldProblem>();
   for (const error of Value.Errors(schema, whole)) {

@@ -18,7 +18,7 @@ import {
   specOf,
   takesKey,
 } from "../../api-schema/operations.js";
-import { examine } from "../../api-schema/validate.js";
+import { type Examined, examine, examineOwn } from "../../api-schema/validate.js";
 import type { PathRules } from "../paths.js";
 import { type CallContext, type Handlers, isRemote, type Precondition, Reply } from "./call.js";
 import { refuseDeep } from "./depth.js";
@@ -98,22 +98,20 @@ interface Valid {
 function validated(spec: OperationSpec, given: Given): Valid {
   refuseDeep(given.body, "body");
   const problems: FieldProblem[] = [];
-  const part = (schema: TSchema | undefined, value: unknown, name: string): unknown => {
-    if (schema === undefined) return undefined;
-    const examined = examine(schema, value, name);
-    problems.push(...examined.problems);
-    return examined.value;
+  const found = ({ value, problems: wrong }: Examined<TSchema>): unknown => {
+    problems.push(...wrong);
+    return value;
   };
-  const text = (schema: TSchema | undefined, value: unknown, name: string): unknown =>
-    part(schema ?? NOTHING, fromText(schema ?? NOTHING, value ?? {}), name);
+  const text = (schema: TSchema = NOTHING, value: unknown, name: string): unknown =>
+    found(examineOwn(schema, fromText(schema, value ?? {}), name));
   const header = (schema: TSchema, value: unknown, name: string): unknown =>
     value === undefined
       ? undefined
-      : part(Type.Object({ [name]: schema }), { [name]: value }, "headers");
+      : found(examineOwn(Type.Object({ [name]: schema }), { [name]: value }, "headers"));
   const valid = {
     path: text(spec.path, given.path, "path"),
     query: text(spec.query, given.query, "query"),
-    body: part(spec.body, given.body ?? {}, "body"),
+    body: spec.body && found(examine(spec.body, given.body ?? {}, "body")),
     ifMatch: undefined as Precondition,
   };
   if (spec.conditional === true) header(IfMatchHeader, given.ifMatch, "if-match");

@@ -91,7 +91,7 @@ export function contextOf(
     principal,
     log,
     requestId: String(request.id),
-    /** Made for those who look. */
+    /** Made for those who look: it costs as much as the rest of a plain request. */
     get signal() {
       if (gone === undefined) {
         const made = new AbortController();

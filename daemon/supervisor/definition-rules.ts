@@ -49,6 +49,7 @@ export function takenAddresses(
   others: readonly VmDefinition[],
   before?: VmDefinition,
 ): VmError[] {
+  if (cardAddresses(definition).length === 0) return [];
   if (before !== undefined && addressesOf(before) === addressesOf(definition)) return [];
   const within = macTakenWithin(definition);
   return [

@@ -335,12 +335,14 @@ export class Supervisor {
 
   #taken(definition: VmDefinition, except?: VmDriver): VmError[] {
     const { name, uuid } = definition;
-    const others = [...this.#drivers.values()].filter((driver) => driver !== except);
-    const named = others.flatMap((driver) => {
-      if (driver.name === name) return [new VmError("VM_EXISTS", [name])];
-      return driver.uuid === uuid ? [new VmError("VM_UUID_EXISTS", [uuid])] : [];
-    });
-    const definitions = others.map(({ row }) => row.definition);
+    const named: VmError[] = [];
+    const definitions: VmDefinition[] = [];
+    for (const driver of this.#drivers.values()) {
+      if (driver === except) continue;
+      if (driver.name === name) named.push(new VmError("VM_EXISTS", [name]));
+      else if (driver.uuid === uuid) named.push(new VmError("VM_UUID_EXISTS", [uuid]));
+      definitions.push(driver.row.definition);
+    }
     return [...named, ...takenAddresses(definition, definitions, except?.row.definition)];
   }
 

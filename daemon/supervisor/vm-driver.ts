@@ -395,7 +395,8 @@ export class VmDriver {
   // What it should be.
 
   #declare({ definition, power }: Wanted): void {
-    const change = { definition, declared: true, ...(power && { power }) };
+    const observed = power === undefined && this.#driving === undefined;
+    const change = { definition, declared: true, observed, ...(power && { power }) };
     const { row } = this.#record;
     if (power !== undefined) {
       this.#driving = "begin";

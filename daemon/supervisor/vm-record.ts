@@ -34,6 +34,8 @@ export interface RowChange {
   readonly power?: Power;
   /** A client has said what the VM should be: another power is a generation of its own. */
   readonly declared?: boolean;
+  /** A change of the definition asks nothing of the daemon: it is observed in the same commit. */
+  readonly observed?: boolean;
   readonly supervision?: Supervision;
   /** null: there is none any more. */
   readonly process?: ProcessRecord | null;
@@ -145,14 +147,17 @@ export class VmRecord {
     const redefined = definition !== undefined && !same(definition, row.definition);
     const changed =
       redefined || (change.declared === true && power !== undefined && power !== row.power);
+    const generation = changed ? row.generation + 1 : row.generation;
+    const observed = change.observed === true && { ...row.status, observedGeneration: generation };
+    const status = change.status ?? (observed || undefined);
     return {
       ...row,
       ...(redefined && { definition }),
-      ...(changed && { generation: row.generation + 1, changed: Date.now() }),
+      ...(changed && { generation, changed: Date.now() }),
       ...(power && { power }),
       ...(supervision && { supervision }),
       ...(process !== undefined && { process: process ?? undefined }),
-      status: change.status === undefined ? row.status : nextStatus(row.status, change.status),
+      status: status === undefined ? row.status : nextStatus(row.status, status),
     };
   }
 

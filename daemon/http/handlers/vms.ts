@@ -42,10 +42,11 @@ type VerbCall = Pick<Call<"startVm">, "path" | "query" | "signal"> & {
 export function vmHandlers(supervisor: Supervisor): Pick<Handlers, VmOperation> {
   const verb =
     (name: Verb & VmAction) =>
-    async ({ path, query, body, signal }: VerbCall): Promise<VmView> => {
-      const driver = supervisor.find(path.vm);
-      const view = await driver.request(name, body);
-      return query.wait === undefined ? view : driver.waitFor(query.wait, query.timeout, signal);
+    async (call: VerbCall): Promise<VmView> => {
+      const { wait, timeout } = call.query;
+      const driver = supervisor.find(call.path.vm);
+      const view = await driver.request(name, call.body);
+      return wait === undefined ? view : driver.waitFor(wait, timeout, call.signal);
     };
 
   return {
@@ -58,14 +59,15 @@ export function vmHandlers(supervisor: Supervisor): Pick<Handlers, VmOperation> 
       if (made) return made.view(); // by a daemon that did not live to say so
       return supervisor.create(uuid === undefined ? body : { ...body, uuid }, by(principal)).view();
     },
-    getVm: ({ path, query: { timeout, generation, statusGeneration }, signal }) => {
-      const driver = supervisor.find(path.vm);
+    getVm: (call) => {
+      const { timeout, generation, statusGeneration } = call.query;
+      const driver = supervisor.find(call.path.vm);
       if (generation === undefined && statusGeneration === undefined) return driver.view();
       const seen = {
         ...(generation === undefined ? {} : { generation }),
         ...(statusGeneration === undefined ? {} : { status: statusGeneration }),
       };
-      return driver.waitForChange(seen, timeout, signal);
+      return driver.waitForChange(seen, timeout, call.signal);
     },
     replaceVm: async ({ path, query, body, ifMatch, principal }) => {
       const author = by(principal, ifMatch);
