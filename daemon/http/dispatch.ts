@@ -1,5 +1,6 @@
 // The one way to an operation: rights, validation, handler, whichever way the request came.
 import { type TSchema, Type } from "@sinclair/typebox";
+import type { FastifyBaseLogger } from "fastify";
 import {
   CreateVm,
   type FieldProblem,
@@ -20,7 +21,14 @@ import {
 } from "../../api-schema/operations.js";
 import { type Examined, examine, examineOwn } from "../../api-schema/validate.js";
 import type { PathRules } from "../paths.js";
-import { type CallContext, type Handlers, isRemote, type Precondition, Reply } from "./call.js";
+import {
+  type CallContext,
+  type Handlers,
+  isRemote,
+  type Precondition,
+  type Principal,
+  Reply,
+} from "./call.js";
 import { refuseDeep } from "./depth.js";
 import { fromText } from "./from-text.js";
 import type { Answer, Answers, Attempt } from "./idempotency.js";
@@ -47,6 +55,35 @@ export interface DispatchTools {
   readonly paths: PathRules;
 }
 
+/** What a handler gets, of whatever row: there its members have the types of the row's schemas. */
+class Asked implements CallContext {
+  readonly principal: Principal;
+  readonly requestId: string;
+  readonly log: FastifyBaseLogger;
+  readonly path: unknown;
+  readonly query: unknown;
+  readonly body: unknown;
+  readonly ifMatch: Precondition;
+  readonly attempt: Attempt | undefined;
+  readonly #context: CallContext;
+
+  constructor(context: CallContext, valid: Valid, attempt: Attempt | undefined) {
+    this.principal = context.principal;
+    this.requestId = context.requestId;
+    this.log = context.log;
+    this.path = valid.path;
+    this.query = valid.query;
+    this.body = valid.body;
+    this.ifMatch = valid.ifMatch;
+    this.attempt = attempt;
+    this.#context = context;
+  }
+
+  get signal(): AbortSignal {
+    return this.#context.signal;
+  }
+}
+
 export function makeDispatcher(handlers: Handlers, { answers, paths }: DispatchTools): Dispatcher {
   const handlerOf = (id: OperationId): AnyHandler => handlers[id] as AnyHandler;
   return {
@@ -58,7 +95,7 @@ export function makeDispatcher(handlers: Handlers, { answers, paths }: DispatchT
       if (spec.body !== undefined && !WITH_WHAT_WAS.has(spec.body))
         paths.check(spec.body, valid.body, { remote });
       const work = async (attempt?: Attempt): Promise<unknown> => {
-        const asked = Object.assign(Object.create(context), valid, attempt && { attempt });
+        const asked = new Asked(context, valid, attempt);
         return shownTo(context.principal.scope, await handlerOf(id)(asked));
       };
       const { idempotencyKey: key, ifMatch: _, ...sent } = given;

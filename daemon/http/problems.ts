@@ -128,7 +128,8 @@ export const problems = fp(
   async (app: FastifyInstance, { stateOf }: ProblemOptions) => {
     app.setErrorHandler((error, request, reply) => {
       const known = knownError(error, request.headers["content-type"]);
-      if (known.http >= 500) request.log.error({ err: error }, "a request failed");
+      if (known.http >= 500)
+        request.log.error({ reqId: request.id, err: error }, "a request failed");
       const { vm } = (request.params ?? {}) as { vm?: string };
       // Who may not look is not told what there is.
       const told = vm !== undefined && known.http !== 401 && known.http !== 403;

@@ -1,5 +1,5 @@
 // The table of operations as routes: one for each row, and nothing else.
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { WebSocket } from "ws";
 import { VmError } from "../../api-schema/index.js";
 import {
@@ -10,7 +10,7 @@ import {
   operationIds,
   specOf,
 } from "../../api-schema/operations.js";
-import { type CallContext, type RawReply, Reply } from "./call.js";
+import { type CallContext, type Principal, type RawReply, Reply } from "./call.js";
 import type { Dispatcher, Given } from "./dispatch.js";
 import { sendEvents } from "./events.js";
 
@@ -80,28 +80,39 @@ const withLastSeen = (query: unknown, last: string | undefined): unknown =>
 const oneOf = (header: string | string[] | undefined): string | undefined =>
   Array.isArray(header) ? header.join(",") : header;
 
-/** `wire`: what closes when the client goes. */
-export function contextOf(
-  request: FastifyRequest,
-  wire: { once(event: "close", gone: () => void): unknown },
-): CallContext {
-  let gone: AbortController | undefined;
-  const { principal, log } = request;
-  return {
-    principal,
-    log,
-    requestId: String(request.id),
-    /** Made for those who look: it costs as much as the rest of a plain request. */
-    get signal() {
-      if (gone === undefined) {
-        const made = new AbortController();
-        wire.once("close", () => made.abort());
-        gone = made;
-      }
-      return gone.signal;
-    },
-  };
+interface Wire {
+  once(event: "close", gone: () => void): unknown;
 }
+
+/** A class: its members are looked at by every request, its signal by few. */
+class RequestContext implements CallContext {
+  readonly principal: Principal;
+  readonly log: FastifyBaseLogger;
+  readonly requestId: string;
+  readonly #wire: Wire;
+  #gone: AbortController | undefined;
+
+  constructor({ principal, log, id }: FastifyRequest, wire: Wire) {
+    this.principal = principal;
+    this.log = log;
+    this.requestId = id;
+    this.#wire = wire;
+  }
+
+  /** Made for those who look: it costs as much as the rest of a plain request. */
+  get signal(): AbortSignal {
+    if (this.#gone === undefined) {
+      const made = new AbortController();
+      this.#wire.once("close", () => made.abort());
+      this.#gone = made;
+    }
+    return this.#gone.signal;
+  }
+}
+
+/** `wire`: what closes when the client goes. */
+export const contextOf = (request: FastifyRequest, wire: Wire): CallContext =>
+  new RequestContext(request, wire);
 
 function send(reply: FastifyReply, answer: AnswerSpec, outcome: unknown): FastifyReply {
   switch (answer.kind) {

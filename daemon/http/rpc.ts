@@ -142,7 +142,8 @@ function failure(
   { context, stateOf }: RpcParts,
 ): RpcResponse {
   const known = asVmError(error);
-  if (known.http >= 500) context.log.error({ err: error }, "a request failed");
+  if (known.http >= 500)
+    context.log.error({ reqId: context.requestId, err: error }, "a request failed");
   const state: VmPower | undefined =
     typeof params.vm === "string" && known.http !== 403 ? stateOf(params.vm) : undefined;
   const code = CODES.get(known.code) ?? RPC_FAILED;

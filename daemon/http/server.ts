@@ -65,6 +65,8 @@ export async function buildServer(parts: ServerParts, tcp?: TcpParts): Promise<F
     loggerInstance: parts.log as FastifyBaseLogger,
     bodyLimit: BODY_LIMIT,
     logController: new LogController({ disableRequestLogging: true }),
+    // One for each request would cost more than the request: who logs names it.
+    childLoggerFactory: (logger) => logger,
     forceCloseConnections: true,
     exposeHeadRoutes: false,
     frameworkErrors: (error, request, reply) => sendProblem(knownError(error), request, reply),
@@ -108,7 +110,8 @@ async function registerAll(
 /** Who has asked for what; looking is no news. */
 async function logChanges(request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const { method, url, principal: by } = request;
-  if (method !== "GET") request.log.info({ method, url, by, status: reply.statusCode }, "asked");
+  if (method !== "GET")
+    request.log.info({ reqId: request.id, method, url, by, status: reply.statusCode }, "asked");
 }
 
 /** The digest of the file's first line; throws VmError naming the file. */
