@@ -28,6 +28,24 @@ export interface Answer {
   readonly body: Buffer;
 }
 
+interface Page {
+  readonly next?: string | undefined;
+}
+
+/** What is in all pages of a list, each asked for with the cursor of the one before. */
+export async function allPages<P extends Page, Item>(
+  pageAt: (cursor: { cursor?: string }) => Promise<P>,
+  itemsOf: (page: P) => readonly Item[],
+): Promise<Item[]> {
+  const items: Item[] = [];
+  for (let cursor: string | undefined; ; ) {
+    const page = await pageAt(cursor === undefined ? {} : { cursor });
+    items.push(...itemsOf(page));
+    cursor = page.next;
+    if (cursor === undefined) return items;
+  }
+}
+
 export class Client extends ApiClient {
   /** Where it talks to, for messages. */
   readonly where: string;

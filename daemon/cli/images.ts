@@ -1,7 +1,7 @@
 // What xhyvectl does with the disk images that the daemon keeps.
 import { extname, resolve } from "node:path";
 import { ImageFormat, type ImageView } from "../../api-schema/images.js";
-import { ClientError } from "./client.js";
+import { allPages, ClientError } from "./client.js";
 import {
   type Command,
   type Context,
@@ -34,13 +34,10 @@ function sizeOf(given: string | undefined): number {
 }
 
 async function all({ client }: Context): Promise<ImageView[]> {
-  const images: ImageView[] = [];
-  for (let cursor: string | undefined; ; ) {
-    const page = await client.call("listImages", cursor === undefined ? {} : { cursor });
-    images.push(...page.images);
-    cursor = page.next;
-    if (cursor === undefined) return images;
-  }
+  return allPages(
+    (cursor) => client.call("listImages", cursor),
+    ({ images }) => images,
+  );
 }
 
 const HEADS = ["NAME", "FORMAT", "SIZE", "ON THE HOST", "USED BY"];

@@ -1,6 +1,6 @@
 // What xhyvectl does with the networks that the daemon keeps.
 import { StoredBackend, type StoredNetworkView } from "../../api-schema/index.js";
-import { type Client, ClientError } from "./client.js";
+import { allPages, type Client, ClientError } from "./client.js";
 import {
   type Command,
   type Context,
@@ -35,13 +35,10 @@ const told = (context: Context, network: StoredNetworkView): void =>
 
 /** All of them, over as many pages as there are. */
 async function all(client: Client, filter: { name?: string; labels?: string }) {
-  const networks: StoredNetworkView[] = [];
-  for (let cursor: string | undefined; ; ) {
-    const page = await client.call("listNetworks", { ...filter, ...(cursor && { cursor }) });
-    networks.push(...page.networks);
-    cursor = page.next;
-    if (cursor === undefined) return networks;
-  }
+  return allPages(
+    (cursor) => client.call("listNetworks", { ...filter, ...cursor }),
+    ({ networks }) => networks,
+  );
 }
 
 const list: Command = {

@@ -4,7 +4,7 @@ import { stringify } from "yaml";
 import type { DefinitionDraft } from "../../api-schema/client.js";
 import { vmPowers } from "../../api-schema/daemon-api.js";
 import { type VmPower, type VmView, WaitState } from "../../api-schema/index.js";
-import { type Client, ClientError } from "./client.js";
+import { allPages, type Client, ClientError } from "./client.js";
 import {
   type Command,
   type Context,
@@ -46,13 +46,10 @@ export async function allVms(
   client: Client,
   filter: { name?: string; state?: string; labels?: string } = {},
 ): Promise<VmView[]> {
-  const all: VmView[] = [];
-  for (let cursor: string | undefined; ; ) {
-    const page = await client.call("listVms", { ...filter, ...(cursor && { cursor }) });
-    all.push(...page.vms);
-    cursor = page.next;
-    if (cursor === undefined) return all;
-  }
+  return allPages(
+    (cursor) => client.call("listVms", { ...filter, ...cursor }),
+    ({ vms }) => vms,
+  );
 }
 
 const machine: Options = {
