@@ -33,20 +33,27 @@ struct VcpuCounters {
                 block_bytes = 0,  // of decoded code and what is known of it beside its host code
                 tlb_misses = 0, page_faults = 0,
                 exceptions = 0, interrupts = 0, port_accesses = 0, mmio_accesses = 0, halts = 0;
-};
 
-// Those of a vCPU in hardware, of which no more is known, read while its thread counts.
-inline VcpuCounters exits_of(const VcpuCounters& running) {
-  const auto read = [](const std::uint64_t& counter) {
-    return __atomic_load_n(&counter, __ATOMIC_RELAXED);
-  };
-  VcpuCounters copy;
-  copy.interrupts = read(running.interrupts);
-  copy.port_accesses = read(running.port_accesses);
-  copy.mmio_accesses = read(running.mmio_accesses);
-  copy.halts = read(running.halts);
-  return copy;
-}
+  VcpuCounters snapshot() const {
+    const auto read = [](const std::uint64_t& counter) {
+      return __atomic_load_n(&counter, __ATOMIC_RELAXED);
+    };
+    VcpuCounters copy;
+    copy.instructions = read(instructions);
+    copy.blocks_decoded = read(blocks_decoded);
+    copy.blocks_translated = read(blocks_translated);
+    copy.code_bytes = read(code_bytes);
+    copy.block_bytes = read(block_bytes);
+    copy.tlb_misses = read(tlb_misses);
+    copy.page_faults = read(page_faults);
+    copy.exceptions = read(exceptions);
+    copy.interrupts = read(interrupts);
+    copy.port_accesses = read(port_accesses);
+    copy.mmio_accesses = read(mmio_accesses);
+    copy.halts = read(halts);
+    return copy;
+  }
+};
 
 class Vcpu {
  public:

@@ -87,24 +87,6 @@ void Cpu::set_state(const CpuState& s) {
   flush_jump_cache();
 }
 
-VcpuCounters Cpu::counters() const {
-  const auto read = [](const std::uint64_t& counter) {
-    return __atomic_load_n(&counter, __ATOMIC_RELAXED);
-  };
-  VcpuCounters copy;
-  copy.instructions = read(count.instructions);
-  copy.blocks_decoded = read(count.blocks_decoded);
-  copy.blocks_translated = read(count.blocks_translated);
-  copy.code_bytes = read(count.code_bytes);
-  copy.block_bytes = read(count.block_bytes);
-  copy.tlb_misses = read(count.tlb_misses);
-  copy.page_faults = read(count.page_faults);
-  copy.exceptions = read(count.exceptions);
-  copy.interrupts = read(count.interrupts);
-  copy.port_accesses = read(count.port_accesses);
-  copy.mmio_accesses = read(count.mmio_accesses);
-  copy.halts = read(count.halts);
-  return copy;
-}
+VcpuCounters Cpu::counters() const { return count.snapshot(); }
 
 }  // namespace hv::softcpu

@@ -83,7 +83,7 @@ void HvfVcpu::give_msrs() {
   has_tsc_aux_ = controls_.rdtscp() && handle_.give_msr(kTscAux);
 }
 
-VcpuCounters HvfVcpu::counters() const { return exits_of(count_); }
+VcpuCounters HvfVcpu::counters() const { return count_.snapshot(); }
 
 Exit HvfVcpu::run() {
   sync_tsc();

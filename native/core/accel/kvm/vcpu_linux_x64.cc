@@ -100,7 +100,7 @@ void KvmVcpu::set_cpuid() {
   must(vcpu_.call(kSetCpuid2, &table), "KVM_SET_CPUID2");
 }
 
-VcpuCounters KvmVcpu::counters() const { return exits_of(count_); }
+VcpuCounters KvmVcpu::counters() const { return count_.snapshot(); }
 
 // --- running ------------------------------------------------------------------------------------
 
