@@ -8,8 +8,11 @@ import type { OpenFile } from "../host-files.js";
 export interface Image {
   readonly name: string;
   readonly size: number;
-  /** Exactly `length` bytes; KERNEL_TRUNCATED, naming `what`, where the file has not so many. */
-  read(at: number, length: number, what: string): Uint8Array;
+  /**
+   * Exactly `length` bytes; KERNEL_TRUNCATED, naming `what`, where the file has not so many. They
+   * lie in `room` where it is given, which then has at least `length` bytes.
+   */
+  read(at: number, length: number, what: string, room?: Uint8Array): Uint8Array;
   close(): void;
 }
 
@@ -42,9 +45,9 @@ export class FileImage implements Image {
     }
   }
 
-  read(at: number, length: number, what: string): Uint8Array {
+  read(at: number, length: number, what: string, room?: Uint8Array): Uint8Array {
     checkBounds(this, at, length, what);
-    const bytes = Buffer.allocUnsafeSlow(length);
+    const bytes = room?.subarray(0, length) ?? Buffer.allocUnsafeSlow(length);
     let done = 0;
     while (done < length) {
       const count = this.#readSome(bytes, done, at + done);
@@ -58,7 +61,7 @@ export class FileImage implements Image {
     closeSync(this.#fd);
   }
 
-  #readSome(into: Buffer, offset: number, at: number): number {
+  #readSome(into: Uint8Array, offset: number, at: number): number {
     try {
       return readSync(this.#fd, into, offset, into.length - offset, at);
     } catch (error) {

@@ -2,7 +2,7 @@
 // Parsing and planning read files only; placing is the one step that touches the guest.
 import { VmError } from "../../api-schema/errors.js";
 import type { Gpa, GuestMemory, SavedComponent } from "../../native/types.js";
-import { HIGH_MEMORY, LOW_MEMORY_LIMIT, MIB } from "../layout.js";
+import { HIGH_MEMORY, LOW_MEMORY_LIMIT } from "../layout.js";
 import type { Image } from "./image.js";
 
 type Content =
@@ -69,31 +69,32 @@ export function checkPieces(name: string, pieces: readonly Piece[], low: number)
   throw new VmError("KERNEL_OVERLAP", details);
 }
 
-const CHUNK = MIB;
-const zeroChunk = new Uint8Array(64 * 1024);
+const CHUNK = 64 * 1024;
+const zeroChunk = new Uint8Array(CHUNK);
 
 export function place(memory: LoaderMemory, pieces: readonly Piece[]): void {
+  // One for all chunks: as garbage they would stay until the guest gives V8 a reason to collect.
+  const room = new Uint8Array(CHUNK);
   for (const piece of pieces) {
-    for (const [at, bytes] of chunksOf(piece)) {
+    for (const [at, bytes] of chunksOf(piece, room)) {
       // The plan was checked against the same memory, so this is our mistake if it happens.
       if (!memory.write(at, bytes)) throw new Error(`${piece.what} at ${hex(at)} is not in RAM`);
     }
   }
 }
 
-function* chunksOf(piece: Piece): Generator<readonly [Gpa, Uint8Array]> {
+function* chunksOf(piece: Piece, room: Uint8Array): Generator<readonly [Gpa, Uint8Array]> {
   const size = sizeOf(piece);
-  const step = "zeroes" in piece ? zeroChunk.length : CHUNK;
-  for (let done = 0; done < size; done += step) {
-    const length = Math.min(step, size - done);
-    yield [piece.at + done, chunk(piece, done, length)];
+  for (let done = 0; done < size; done += CHUNK) {
+    const length = Math.min(CHUNK, size - done);
+    yield [piece.at + done, chunk(piece, done, length, room)];
   }
 }
 
-function chunk(piece: Piece, at: number, length: number): Uint8Array {
+function chunk(piece: Piece, at: number, length: number, room: Uint8Array): Uint8Array {
   if ("bytes" in piece) return piece.bytes.subarray(at, at + length);
   if ("zeroes" in piece) return zeroChunk.subarray(0, length);
-  return piece.image.read(piece.offset + at, length, piece.what);
+  return piece.image.read(piece.offset + at, length, piece.what, room);
 }
 
 // Segment descriptors (SDM Vol. 3 §3.4.5): flat, present, ring 0, accessed bit as the entry needs.
