@@ -267,6 +267,8 @@ describe("a dry run", () => {
         devices: [
           { slot: "0:0", type: "hostbridge" },
           { slot: "3:0", type: "virtio-blk", path: "/nowhere/disk" },
+          { slot: "4:0", type: "virtio-net", backend: { kind: "stream", socket: "/nowhere/net" } },
+          { slot: "5:0", type: "virtio-net", backend: { kind: "tap", bridge: "no-such-bridge" } },
         ],
       }),
     );
@@ -275,6 +277,8 @@ describe("a dry run", () => {
     expect(found).toEqual([
       "FILE_UNREADABLE #/boot/kernel",
       "IMAGE_UNUSABLE #/devices/1/path",
+      "NETWORK_UNUSABLE #/devices/2/backend",
+      "NETWORK_UNUSABLE #/devices/3/backend",
       "SERIAL_NEEDS_LPC #",
       "VM_EXISTS #/name",
     ]);

@@ -7,6 +7,7 @@ import { OpenDisks } from "./disks.js";
 import type { HostFiles } from "./host-files.js";
 import { lowMemoryOf } from "./layout.js";
 import { imagesFrom, openImages } from "./loaders/index.js";
+import { checkNetwork, isCard } from "./networks.js";
 import { type PlacedDevice, placeDevices } from "./slots.js";
 
 export async function faultsOf(definition: VmDefinition, files: HostFiles): Promise<VmError[]> {
@@ -27,6 +28,7 @@ export async function faultsOf(definition: VmDefinition, files: HostFiles): Prom
   await attempt(() => checkImages(definition, files));
   for (const device of placed)
     await attempt(async () => (await OpenDisks.open([device], files)).close());
+  for (const card of definition.devices.filter(isCard)) await attempt(() => checkNetwork(card));
   return faults;
 }
 

@@ -13,6 +13,7 @@ import { ReconnectingNetwork } from "../devices/net/reconnecting.js";
 import type { NetCard } from "../devices/virtio-net/model.js";
 import type { HostNet } from "../native/types.js";
 import type { HostFiles, OpenFile } from "./host-files.js";
+import { BRIDGED_NEEDS, networkFault } from "./networks/check.js";
 import { openUser } from "./networks/passt.js";
 import { switchFolder } from "./networks/switch-folder.js";
 
@@ -42,15 +43,26 @@ export const defaultBackend = (): NetworkBackend =>
   process.platform === "darwin" ? { kind: "vmnet" } : { kind: "user" };
 
 /** What a name stands for only the daemon knows, which has written it down before. */
-export function backendOf({ slot, network, backend }: NetDevice): NetworkBackend {
+export function backendOf(card: NetDevice): NetworkBackend {
+  const { network, backend } = card;
   if (backend === undefined && network !== undefined) {
     const why = "it is one of the daemon's networks, and no daemon has looked it up";
-    throw new VmError("NETWORK_UNUSABLE", [`virtio-net ${slot}`, network, why]);
+    throw new VmError("NETWORK_UNUSABLE", [cardName(card), network, why]);
   }
   return backend ?? defaultBackend();
 }
 
 export const isCard = (device: PciDevice): device is NetDevice => device.type === "virtio-net";
+
+/** As errors name it. */
+const cardName = ({ slot }: NetDevice): string => `virtio-net ${slot}`;
+
+/** Throws VmError NETWORK_UNUSABLE where it is seen from outside that the card cannot be plugged in. */
+export function checkNetwork(card: NetDevice): void {
+  const backend = backendOf(card);
+  const why = networkFault(backend);
+  if (why !== undefined) throw new VmError("NETWORK_UNUSABLE", [cardName(card), backend.kind, why]);
+}
 
 /** For cards after the first, which has the VM's own as the original's: RFC 9562, version 8. */
 function uuidOf(uuid: string, slot: string): string {
@@ -86,7 +98,7 @@ export class Networks {
     try {
       for (const device of definition.devices.filter(isCard)) {
         const mac = parseMac(macs.get(device.slot) ?? "");
-        const name = `virtio-net ${device.slot}`;
+        const name = cardName(device);
         all.#open.set(
           device.slot,
           await openNetwork(backendOf(device), {
@@ -215,8 +227,7 @@ const openers: Openers = {
     return { backend: new PluggedNetwork({ kind: "tap", detail: name, port }), mac };
   },
   vmnet({ mode = "shared", interface: to }, { net, mac, macGiven, interfaceId }) {
-    if (mode === "bridged" && to === undefined)
-      throw new Error("the mode bridged needs an interface of the host");
+    if (mode === "bridged" && to === undefined) throw new Error(BRIDGED_NEEDS);
     const { port, mac: given } = net.vmnet(mode, interfaceId, to);
     const backend = new PluggedNetwork({ kind: "vmnet", detail: mode, port });
     // vmnet lets only its own address through, which it derives of the interface id.

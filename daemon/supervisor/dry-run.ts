@@ -88,6 +88,10 @@ function placed({ code, details, message }: VmError, definition: VmDefinition): 
   const [, index] = DEVICE.exec(String(details[1])) ?? [];
   if (code === "NETWORK_MAC_TAKEN" && index !== undefined)
     return { in: "body", pointer: `#/devices/${index}/mac`, detail: message, code };
+  if (code === "NETWORK_UNUSABLE") {
+    const at = definition.devices.findIndex(({ type, slot }) => `${type} ${slot}` === details[0]);
+    return { in: "body", pointer: `#/devices/${at}/backend`, detail: message, code };
+  }
   const found = hostPathsIn(VmDefinition, definition).find(({ path }) => path === details[0]);
   const pointer = code.startsWith("VM_") ? "/name" : (found?.pointer ?? "");
   return { in: "body", pointer: `#${pointer}`, detail: message, code };

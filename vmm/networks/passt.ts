@@ -6,9 +6,9 @@ import { forwardFault, type PortForward } from "../../api-schema/network.js";
 import { ReconnectingNetwork } from "../../devices/net/reconnecting.js";
 import type { HostNet, NetPort } from "../../native/types.js";
 
-const PROGRAM = "passt";
+export const PROGRAM = "passt";
 const START_MS = 15_000;
-const NOT_INSTALLED =
+export const NOT_INSTALLED =
   "passt is not installed: install the package passt, or plug the card into something else";
 /** The descriptor of the connection in the child. */
 const CHILD_FD = 3;
