@@ -1,5 +1,6 @@
 // bin/xhyvectl: nothing that the API cannot do.
 import { type ParseArgsConfig, parseArgs } from "node:util";
+import type { Problem } from "../../api-schema/index.js";
 import { version } from "../version.js";
 import { Client, ClientError } from "./client.js";
 import { type Command, text, type Values } from "./command.js";
@@ -76,6 +77,10 @@ async function run(args: readonly string[]): Promise<void> {
   await command.run(context, positionals, values);
 }
 
+/** What a VM can be asked in place of what its state forbids. */
+const insteadOf = ({ code, actions = [] }: Partial<Problem> = {}): string =>
+  code === "VM_STATE_FORBIDS" && actions.length > 0 ? `; it can: ${actions.join(", ")}` : "";
+
 export async function main(args: readonly string[]): Promise<void> {
   // `xhyvectl events | head`: who reads no more ends us, and nothing is wrong.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -87,7 +92,8 @@ export async function main(args: readonly string[]): Promise<void> {
     const problem = error instanceof ClientError ? error.problem : undefined;
     if (problem !== undefined && args.includes("--json"))
       process.stdout.write(`${JSON.stringify(problem, null, 2)}\n`);
-    process.stderr.write(`xhyvectl: ${error instanceof Error ? error.message : String(error)}\n`);
+    const message = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`xhyvectl: ${message}${insteadOf(problem)}\n`);
     process.exitCode = 1;
   }
 }

@@ -12,6 +12,7 @@ import {
 import {
   type CloneBody,
   type CreateVm,
+  forbidden,
   type PciDevice,
   parse,
   VmDefinition,
@@ -51,7 +52,7 @@ export function checkClone(
   remote: boolean,
 ): CloneInput {
   const verdict = admit(driver.state, "clone");
-  if (verdict.kind === "deny") throw new VmError("VM_STATE_FORBIDS", [verdict.state, "clone"]);
+  if (verdict.kind === "deny") throw forbidden(verdict.state, "clone");
   const { definition } = driver.row;
   const uuid = (body.uuid ?? randomUUID()).toLowerCase();
   const clone = cloneOf(definition, body, uuid);

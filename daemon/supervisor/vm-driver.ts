@@ -12,6 +12,7 @@ import {
   type CaptureRequest,
   type Drive,
   drivesOf,
+  forbidden,
   type MediumChange,
   type NetworkView,
   type Power,
@@ -128,8 +129,7 @@ export class VmDriver {
     if (verb === "stop" || verb === "kill") return this.#end(verb);
     const stops = this.#stops;
     return this.#queue.add(verb, async () => {
-      if (verb === "start" && stops !== this.#stops)
-        throw new VmError("VM_STATE_FORBIDS", ["being stopped", verb]);
+      if (verb === "start" && stops !== this.#stops) throw forbidden("being stopped", verb);
       if (this.#admitted(verb)) await this.#carryOut(verb, options.timeout);
       else if (verb === "shutdown") this.#wish("stopped");
       return this.view();
@@ -319,13 +319,13 @@ export class VmDriver {
   #judged(request: Request): void {
     if (this.#gone) throw new VmError("VM_NOT_FOUND", [this.name]);
     const verdict = judge(this.state, this.#queue.waiting, request);
-    if (verdict.kind === "deny") throw new VmError("VM_STATE_FORBIDS", [verdict.state, request]);
+    if (verdict.kind === "deny") throw forbidden(verdict.state, request);
   }
 
   #admitted(request: Request): boolean {
     if (this.#gone) throw new VmError("VM_NOT_FOUND", [this.name]);
     const verdict = admit(this.state, request);
-    if (verdict.kind === "deny") throw new VmError("VM_STATE_FORBIDS", [verdict.state, request]);
+    if (verdict.kind === "deny") throw forbidden(verdict.state, request);
     return verdict.kind === "do";
   }
 

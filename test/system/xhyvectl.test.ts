@@ -58,7 +58,9 @@ it("create, list, show, start, console, stop, delete, as text and as JSON", asyn
     /^NAME +STATE +CPUS +MEMORY +PID +REASON *\nweb +defined +2 +512 MiB +-/,
   );
   expect((await ctl("start", "web")).out).toBe("web is running\n");
-  expect((await ctl("start", "web")).err).toBe("xhyvectl: a VM that is running cannot start\n");
+  expect((await ctl("start", "web")).err).toBe(
+    "xhyvectl: a VM that is running cannot start; it can: shutdown, stop, kill, reset, pause, change\n",
+  );
   const [listed] = JSON.parse((await ctl("list", "--json")).out) as { status: { pid: number } }[];
   expect(listed).toMatchObject({ name: "web", status: { state: "running" } });
   expect((await ctl("list")).out).toMatch(
@@ -71,7 +73,9 @@ it("create, list, show, start, console, stop, delete, as text and as JSON", asyn
   await inTerminal();
 
   expect((await ctl("console", "web", "--log")).out).toContain("Linux version");
-  expect((await ctl("delete", "web")).err).toBe("xhyvectl: a VM that is running cannot delete\n");
+  expect((await ctl("delete", "web")).err).toMatch(
+    /^xhyvectl: a VM that is running cannot be deleted; it can: shutdown, stop, /,
+  );
   expect((await ctl("stop", "web")).out).toBe("web is stopped (stop requested)\n");
   expect((await ctl("delete", "web", "--json")).out).toBe('{\n  "deleted": "web"\n}\n');
   expect((await ctl("list", "--json")).out).toBe("[]\n");
