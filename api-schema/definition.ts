@@ -174,6 +174,13 @@ export const defaultDevices = [
 
 export const acceleratorNames = ["auto", "soft", "kvm", "hvf"] as const;
 
+/**
+ * What CPUID shows. `stable`: one model that is the same on every host and accelerator, so that saved
+ * states move anywhere. `host`: the host's own CPU, less what cannot be saved (docs/kvm.md), on kvm
+ * alone; states move only to the same CPU.
+ */
+export const cpuModelNames = ["stable", "host"] as const;
+
 export const VmDefinition = closed(
   {
     name: VmName,
@@ -187,6 +194,7 @@ export const VmDefinition = closed(
       default: 256 * MIB,
     }),
     accelerator: literals(acceleratorNames, "auto"),
+    cpuModel: literals(cpuModelNames, "stable"),
     boot: Boot,
     devices: Type.Array(PciDevice, { maxItems: MAX_DEVICES, default: defaultDevices }),
     serial: Serial,
@@ -220,4 +228,5 @@ export type VirtioBlkDevice = Static<typeof VirtioBlkDevice>;
 export type SerialPort = VmDefinition["serial"]["com1"];
 export type Serial = Static<typeof Serial>;
 export type Firmware = Static<typeof Firmware>;
+export type CpuModelName = (typeof cpuModelNames)[number];
 export type AcceleratorName = (typeof acceleratorNames)[number];

@@ -158,6 +158,10 @@ const SPECS = {
 
   // The machine.
   ACCELERATOR_UNUSABLE: { http: 422, text: "the accelerator %s cannot be used: %s" },
+  CPU_MODEL_UNUSABLE: {
+    http: 422,
+    text: "the CPU model %s cannot be had: %s; it needs accelerator kvm, 'stable' runs on every one",
+  },
   MEMORY_UNAVAILABLE: { http: 422, text: "%s bytes of guest memory cannot be had: %s" },
   MACHINE_FAILED: { http: 500, text: "the machine: %s" },
   VCPU_NOT_FOUND: { http: 404, text: "there is no vCPU %s; the VM has %s" },

@@ -1,5 +1,6 @@
 export * from "./actions.js";
 export * from "./cloud-init.js";
+export { cpuModelFault } from "./cpu-model.js";
 export * from "./daemon-api.js";
 export * from "./definition.js";
 export { BackingImage, type DiskSource } from "./disk.js";

@@ -152,7 +152,7 @@ const processErrors = [
 
 /** What keeps a machine from being built: of its devices, images and memory. */
 const BUILD =
-  /^(DEVICE|SERIAL|FIRMWARE|IMAGE|FILE_UN|FILE_CH|KERNEL|CMDLINE|INITRD|MULTIBOOT|MODULE|ACCELERATOR|MEMORY|MACHINE|RUNTIME|LAUNCH|SOCKET_PATH|NETWORK_F|NOT_BUILT)/;
+  /^(DEVICE|SERIAL|FIRMWARE|IMAGE|FILE_UN|FILE_CH|KERNEL|CMDLINE|INITRD|MULTIBOOT|MODULE|ACCELERATOR|CPU_MODEL|MEMORY|MACHINE|RUNTIME|LAUNCH|SOCKET_PATH|NETWORK_F|NOT_BUILT)/;
 export const buildErrors: readonly ErrorCode[] = errorCodes.filter((code) => BUILD.test(code));
 
 /** Of files that a definition names. */

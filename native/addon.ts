@@ -123,6 +123,7 @@ export interface VmmAddon {
     strictIo: boolean,
     ignoreUnknownMsrs: boolean,
     rtcUtc: boolean,
+    hostCpu: boolean,
     serve: () => void,
     notify: Notify,
     completed: () => void,

@@ -81,11 +81,22 @@ describe("accelerators", () => {
 
   test("what is not there is refused with its reason", () => {
     for (const { name, usable, reason } of acceleratorInfo())
-      if (!usable)
-        expect(() => machineWith({ accelerator: name as "soft" })).toThrow(
-          `accelerator ${name}: ${reason}`,
-        );
+      if (!usable) expect(() => machineWith({ accelerator: name as "soft" })).toThrow(reason);
     expect(() => machineWith({ accelerator: "magic" as "soft" })).toThrow(/no accelerator/);
+  });
+
+  test("the host's CPU is refused where guests cannot see it", () => {
+    expect(() => machineWith({ accelerator: "soft", cpuModel: "host" })).toThrow(
+      expect.objectContaining({
+        code: "CPU_MODEL_UNUSABLE",
+        message: expect.stringContaining("accelerator soft ("),
+      }),
+    );
+    if (!usable.includes("kvm")) return;
+    const components = (cpuModel: "stable" | "host") =>
+      Object.keys(machineWith({ accelerator: "kvm", cpuModel }).save());
+    expect(components("host")).toContain("cpuid");
+    expect(components("stable")).not.toContain("cpuid");
   });
 });
 

@@ -128,6 +128,7 @@ export class NativeBackedMachine implements Machine {
       options.strictIo ?? false,
       options.ignoreUnknownMsrs ?? false,
       options.rtcUtc ?? true,
+      options.cpuModel === "host",
       () => this.bus.serve(),
       (event, number, generation, text) => this.#notice(event, number, generation, text),
       () => this.io.completed(),

@@ -371,6 +371,8 @@ export interface MachineOptions {
   readonly memory: number;
   /** `soft:interpreter` and `soft:eager` are the software CPU with one of its engines alone, for tests. */
   readonly accelerator: "auto" | "soft" | "kvm" | "hvf" | "soft:interpreter" | "soft:eager";
+  /** `host`: the guest sees this host's CPU (kvm alone has it); else the same one everywhere. */
+  readonly cpuModel?: "stable" | "host";
   /** vCPUs start with their local APIC in x2APIC mode. */
   readonly x2apic?: boolean;
   /** An access that nothing decodes ends the VM (bhyve's -e). */

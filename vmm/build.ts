@@ -1,5 +1,6 @@
 // From a definition to a machine that stands ready: every check that can be made without running
 // anything is made here, the cheap ones first.
+import { cpuModelFault } from "../api-schema/cpu-model.js";
 import type { VmDefinition } from "../api-schema/definition.js";
 import { reasonOf, VmError } from "../api-schema/errors.js";
 import { withoutMedia } from "../api-schema/media.js";
@@ -37,6 +38,7 @@ const tell = (text: string): void => void process.stderr.write(`${text}\n`);
 export async function buildVm(definition: VmDefinition, options: BuildOptions): Promise<BuiltVm> {
   const placed = placeDevices(definition.devices);
   checkSerial(definition, placed);
+  checkCpuModel(definition);
   const restore = options.restore === undefined ? undefined : savedFor(definition, options.restore);
   const firmware = firmwareFor(definition, placed);
   const images = openImages(definition.boot, imagesFrom(options.files));
@@ -108,6 +110,12 @@ export function checkSerial(definition: VmDefinition, placed: readonly PlacedDev
   if (wanted !== undefined) throw new VmError("SERIAL_NEEDS_LPC", [wanted]);
 }
 
+/** What can be known before there is a machine; `auto` decides when it makes one. */
+export function checkCpuModel(definition: VmDefinition): void {
+  const why = cpuModelFault(definition);
+  if (why !== undefined) throw new VmError("CPU_MODEL_UNUSABLE", [definition.cpuModel, why]);
+}
+
 export function firmwareFor(
   definition: VmDefinition,
   placed: readonly PlacedDevice[],
@@ -130,14 +138,25 @@ function createMachine(definition: VmDefinition, options: BuildOptions): Machine
       cpus: definition.cpus,
       memory: definition.memory,
       accelerator: definition.accelerator,
+      cpuModel: definition.cpuModel,
       x2apic: firmware.x2apic,
       strictIo: firmware.strictIo,
       ignoreUnknownMsrs: firmware.ignoreUnknownMsrs,
       rtcUtc: firmware.rtc === "utc",
     });
   } catch (error) {
-    throw new VmError("MACHINE_FAILED", [reasonOf(error)], { cause: error });
+    throw machineError(error, definition);
   }
+}
+
+/** What the machine refuses by a code of its own is the definition's to change. */
+function machineError(error: unknown, { accelerator, cpuModel }: VmDefinition): VmError {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  const why = reasonOf(error);
+  const cause = { cause: error };
+  if (code === "ACCELERATOR_UNUSABLE") return new VmError(code, [accelerator, why], cause);
+  if (code === "CPU_MODEL_UNUSABLE") return new VmError(code, [cpuModel, why], cause);
+  return new VmError("MACHINE_FAILED", [why], cause);
 }
 
 /** What a saved state fixes: memory that was seen, CPUs that run, devices that guests hold. */
@@ -149,6 +168,7 @@ function savedFor(definition: VmDefinition, folder: string): NonNullable<Prepare
   };
   same("memory", saved.definition.memory, definition.memory);
   same("cpus", saved.definition.cpus, definition.cpus);
+  same("cpuModel", saved.definition.cpuModel, definition.cpuModel);
   same("devices", hardwareOf(saved.definition), hardwareOf(definition));
   same("virtioMsix", saved.definition.virtioMsix, definition.virtioMsix);
   same("debugexit", saved.definition.debugexit, definition.debugexit);

@@ -346,4 +346,40 @@ describe("a definition that cannot be built", () => {
     });
     expect(await refusal(built)).toBe("the machine: guest memory cannot be had");
   });
+
+  const refusedBy = (definition: VmDefinition, error: Error): Promise<unknown> =>
+    buildVm(definition, {
+      createMachine: () => {
+        throw error;
+      },
+      files: namedFiles(() => true),
+      openSerial: () => Promise.reject(new Error("not reached")),
+      onReset: "exit",
+    }).catch((refused: unknown) => refused);
+
+  it("says which field the accelerator or the CPU model is refused by", async () => {
+    const coded = (code: string, message: string): Error =>
+      Object.assign(new Error(message), { code });
+    expect(
+      await refusedBy(define({ accelerator: "kvm" }), coded("ACCELERATOR_UNUSABLE", "no /dev/kvm")),
+    ).toMatchObject({
+      code: "ACCELERATOR_UNUSABLE",
+      message: "the accelerator kvm cannot be used: no /dev/kvm",
+    });
+    expect(
+      await refusedBy(define({ cpuModel: "host" }), coded("CPU_MODEL_UNUSABLE", "it is soft")),
+    ).toMatchObject({
+      code: "CPU_MODEL_UNUSABLE",
+      message:
+        "the CPU model host cannot be had: it is soft; it needs accelerator kvm, 'stable' runs on every one",
+    });
+  });
+
+  it.each(["soft", "hvf"] as const)("has no CPU model of the host's on %s", async (accelerator) => {
+    const definition = define({ accelerator, cpuModel: "host" });
+    expect(await refusedBy(definition, new Error("asked for a machine"))).toMatchObject({
+      code: "CPU_MODEL_UNUSABLE",
+      message: expect.stringContaining(`accelerator ${accelerator} has only the stable model`),
+    });
+  });
 });

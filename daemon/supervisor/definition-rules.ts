@@ -2,6 +2,7 @@
 // by a dry run, by the VM process, which reads them.
 import { Value } from "@sinclair/typebox/value";
 import {
+  cpuModelFault,
   type FieldProblem,
   forwardFault,
   type PciDevice,
@@ -12,17 +13,28 @@ import {
 import { cardAddresses, macTakenBy, macTakenWithin } from "../../api-schema/mac-addresses.js";
 
 /** All that is wrong, but for its paths: see paths.ts. */
-export const definitionProblems = ({ name, devices }: VmDefinition): FieldProblem[] => [
-  ...(Value.Check(VmUuid, name)
-    ? [{ in: "body", pointer: "#/name", detail: "must not look like a UUID" }]
-    : []),
-  ...devices.flatMap((device, index) =>
+export const definitionProblems = (definition: VmDefinition): FieldProblem[] => [
+  ...nameProblems(definition),
+  ...cpuModelProblems(definition),
+  ...definition.devices.flatMap((device, index) =>
     device.type === "virtio-net" && device.network !== undefined && device.backend !== undefined
       ? [{ in: "body", pointer: `#/devices/${index}/backend`, detail: PLUGGED_TWICE }]
       : [],
   ),
-  ...devices.flatMap(forwardProblems),
+  ...definition.devices.flatMap(forwardProblems),
 ];
+
+const nameProblems = ({ name }: VmDefinition): FieldProblem[] =>
+  Value.Check(VmUuid, name)
+    ? [{ in: "body", pointer: "#/name", detail: "must not look like a UUID" }]
+    : [];
+
+function cpuModelProblems(definition: VmDefinition): FieldProblem[] {
+  const why = cpuModelFault(definition);
+  if (why === undefined) return [];
+  const detail = `must be stable: ${why}; host needs accelerator kvm (or auto that takes it)`;
+  return [{ in: "body", pointer: "#/cpuModel", detail }];
+}
 
 function forwardProblems(device: PciDevice, index: number): FieldProblem[] {
   if (device.type !== "virtio-net" || device.backend?.kind !== "user") return [];

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { acceleratorNames } from "../../api-schema/definition.js";
+import { acceleratorNames, cpuModelNames } from "../../api-schema/definition.js";
 import { DISK_OPTIONS } from "./disk-option.js";
 import { getopt, UsageError } from "./getopt.js";
 import {
@@ -342,6 +342,7 @@ describe("the command line", () => {
       cpus: 1,
       memory: 256 * MIB,
       accelerator: "auto",
+      cpuModel: "stable",
       devices: [],
       firmware: {
         acpi: false,
@@ -351,6 +352,13 @@ describe("the command line", () => {
         strictIo: false,
         ignoreUnknownMsrs: false,
       },
+    });
+  });
+
+  it("takes the host's CPU with --cpu", () => {
+    expect(definition("--accel", "kvm", "--cpu", "host")).toMatchObject({
+      accelerator: "kvm",
+      cpuModel: "host",
     });
   });
 
@@ -381,6 +389,7 @@ describe("the command line", () => {
       ...DISK_OPTIONS,
       ...NETWORKS,
       ...acceleratorNames,
+      ...cpuModelNames,
       ...["backing=", "mac=", "mtu=", "tcp=", "udp=", "bridge=", "debugexit", "testdev"],
     ];
     const named = new Set(USAGE.match(/(?:--?)?[A-Za-z][\w-]*=?/g));
@@ -406,6 +415,7 @@ describe("the command line", () => {
     [["-g", "1234"], "not built yet: -g", 1],
     [["-U", "x"], "xhyve.uuid: must be a UUID", 1],
     [["--accel", "fast"], "xhyve.accelerator: must be one of auto, soft, kvm, hvf", 1],
+    [["--cpu", "fast"], "xhyve.cpuModel: must be one of stable, host", 1],
   ] as const)("%j is refused", (words, message, status) => {
     const [text, code] = failure(() => definition(...words)) ?? ["accepted", 0];
     expect(text).toContain(message);

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { hostname } from "node:os";
 import {
   type AcceleratorName,
+  type CpuModelName,
   type VmDefinition as Vm,
   VmDefinition,
 } from "../../api-schema/definition.js";
@@ -44,6 +45,7 @@ interface Settings {
   pidFile: string | undefined;
   reboot: boolean;
   accelerator: string;
+  cpuModel: string;
   events: string | undefined;
   restore: string | undefined;
   printMac: boolean;
@@ -70,6 +72,7 @@ const defaults = (): Settings => ({
   pidFile: undefined,
   reboot: false,
   accelerator: "auto",
+  cpuModel: "stable",
   events: undefined,
   restore: undefined,
   printMac: false,
@@ -152,6 +155,9 @@ const APPLY: Readonly<Record<string, Apply>> = {
   accel: (to, value) => {
     to.accelerator = value;
   },
+  cpu: (to, value) => {
+    to.cpuModel = value;
+  },
   "json-events": (to, value) => {
     to.events = value;
   },
@@ -170,6 +176,7 @@ export const SHORT = "behvuwxMACHPWYf:F:g:c:s:m:l:U:";
 export const LONG = {
   reboot: false,
   accel: true,
+  cpu: true,
   "json-events": true,
   restore: true,
   help: false,
@@ -215,6 +222,7 @@ function definitionOf(settings: Settings): Vm {
         cpus: parseCount(settings.cpus),
         memory: settings.memory,
         accelerator: settings.accelerator as AcceleratorName,
+        cpuModel: settings.cpuModel as CpuModelName,
         boot: settings.firmware,
         devices: settings.uuid === undefined ? withRandomMacs(settings.devices) : settings.devices,
         serial: { com1: settings.com1, com2: settings.com2 },

@@ -1,7 +1,8 @@
 import { VERSION } from "../version.js";
 
 export const USAGE = `Usage: xhyve [-ACeHhMPuvwWxY] [-c vcpus] [-F pidfile] [-l lpc] [-m mem] [-s pci] [-U uuid]
-             [--accel auto|soft|kvm|hvf] [--reboot] [--json-events file] -f fw
+             [--accel auto|soft|kvm|hvf] [--cpu stable|host] [--reboot] [--json-events file]
+             -f fw
        xhyve --restore folder [--reboot] [--json-events file]
 
   -A       ACPI tables
@@ -25,6 +26,8 @@ export const USAGE = `Usage: xhyve [-ACeHhMPuvwWxY] [-c vcpus] [-F pidfile] [-l 
   -Y       no MP table
   -C -H -P accepted for the original's sake
   --accel NAME        auto (default), soft, kvm or hvf
+  --cpu MODEL         stable (default): the same CPU on every host and accelerator; or host:
+                      this host's own, with accelerator kvm
   --reboot            a guest's reset restarts it here instead of exiting with 0
   --json-events FILE  append a line of JSON for every change of state
   --restore FOLDER    go on from a saved state

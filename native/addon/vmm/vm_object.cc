@@ -86,19 +86,27 @@ VmObject::VmObject(const Info& info) : Napi::ObjectWrap<VmObject>{info} {
   config.strict_io = args.flag(4, "strictIo");
   config.ignore_unknown_msrs = args.flag(5, "ignoreUnknownMsrs");
   config.rtc_utc = args.flag(6, "rtcUtc");
-  const Napi::Function serve = args.function(7, "serve"), notify = args.function(8, "notify");
-  const Napi::Function completed = args.function(9, "completed");
+  const bool host_cpu = args.flag(7, "hostCpu");
+  const Napi::Function serve = args.function(8, "serve"), notify = args.function(9, "notify");
+  const Napi::Function completed = args.function(10, "completed");
   if (!args.ok()) return;
   const AcceleratorChoice choice = choose_accelerator(wanted);
   if (choice.accelerator == nullptr) {
-    refuse(info, "accelerator " + wanted + ": " + choice.report.reason);
+    refuse(info, choice.report.reason, "ACCELERATOR_UNUSABLE");
+    return;
+  }
+  const Accelerator* const accelerator =
+      host_cpu ? choice.accelerator->with_host_cpu() : choice.accelerator;
+  if (accelerator == nullptr) {
+    refuse(info, "accelerator " + choice.report.name + " (" + choice.report.reason + ")",
+           "CPU_MODEL_UNUSABLE");
     return;
   }
   accelerator_ = choice.report.name;
   reason_ = choice.report.reason;
   pump_ = std::make_unique<Pump>(info.Env(), serve, notify, completed);
   std::string error;
-  vm_ = Vm::create(config, *choice.accelerator, *pump_, error);
+  vm_ = Vm::create(config, *accelerator, *pump_, error);
   if (vm_ == nullptr) {
     Pump::close(std::move(pump_), {});
     refuse(info, error);
@@ -139,8 +147,10 @@ bool VmObject::alive(const Info& info) {
   return vm_ != nullptr;
 }
 
-void VmObject::refuse(const Info& info, const std::string& why) {
-  Napi::Error::New(info.Env(), why).ThrowAsJavaScriptException();
+void VmObject::refuse(const Info& info, const std::string& why, const char* code) {
+  const Napi::Error error = Napi::Error::New(info.Env(), why);
+  if (code != nullptr) error.Set("code", code);
+  error.ThrowAsJavaScriptException();
 }
 
 Napi::Value VmObject::external(Napi::Env env, std::uint8_t* at, std::size_t size,

@@ -17,7 +17,8 @@ namespace hv::addon {
 class VmObject final : public Napi::ObjectWrap<VmObject> {
  public:
   static Napi::Function define(Napi::Env env);
-  // (accelerator, cpus, memory, x2apic, strictIo, ignoreUnknownMsrs, rtcUtc, serve, notify, completed)
+  // (accelerator, cpus, memory, x2apic, strictIo, ignoreUnknownMsrs, rtcUtc, hostCpu, serve, notify,
+  // completed); an error with `code` ACCELERATOR_UNUSABLE or CPU_MODEL_UNUSABLE says why not
   explicit VmObject(const Napi::CallbackInfo& info);
   ~VmObject() override;
 
@@ -104,7 +105,8 @@ class VmObject final : public Napi::ObjectWrap<VmObject> {
   io::Pool& pool();
   // False, and an Error is thrown, after release().
   bool alive(const Info& info);
-  void refuse(const Info& info, const std::string& why);
+  // `code`: the error's, for JavaScript to tell by.
+  void refuse(const Info& info, const std::string& why, const char* code = nullptr);
   Napi::Value external(Napi::Env env, std::uint8_t* at, std::size_t size,
                        std::shared_ptr<void> keep);
   bool read_ways(Napi::Array flat, std::vector<RegisterWays>& ways);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "accel/cpu_state.h"
+#include "accel/host_cpuid.h"
 #include "accel/platform.h"
 #include "accel/signals.h"
 #include "base/types.h"
@@ -97,6 +98,9 @@ class Machine {
   // Why none of its vCPUs can go on from `state`, a sentence that begins with the field; empty
   // where they can.
   virtual std::string refused_state(const CpuState&) const { return {}; }
+  // What CPUID tells the first of `count` vCPUs where it is this host's own, without the counter's
+  // frequency; empty where it is the policy's (accel/cpuid_policy.h).
+  virtual std::vector<CpuidLeaf> own_cpuid(std::uint32_t /* count */) const { return {}; }
 
   // Doorbells that its vCPUs ring without leaving the guest; nullptr: none. Lives as long as it does.
   virtual KernelBells* bells() { return nullptr; }
@@ -128,6 +132,9 @@ class Accelerator {
   virtual std::optional<std::string> unavailable() const = 0;
   // `memory` outlives the machine.
   virtual std::unique_ptr<Machine> create_machine(GuestMemory& memory) const = 0;
+  // The same with guests that see this host's CPU (accel/host_cpuid.h) instead of the policy's;
+  // nullptr where it has no such.
+  virtual const Accelerator* with_host_cpu() const { return nullptr; }
   // Hypervisor.framework: the next machine can be made only when the last has ended.
   virtual bool one_vm_a_process() const { return false; }
 };

@@ -2,6 +2,8 @@
 // expected is the architecture's, typed from the SDM, not another accelerator's answer.
 #include "accel/conformance_rig.h"
 #include <algorithm>
+#include <fstream>
+#include <string>
 
 #include "accel/cpuid_policy.h"
 #include "base/json.h"
@@ -268,6 +270,66 @@ CONFORMANCE(cpuid_is_the_policys) {
     EXPECT_EQ(got.ecx, policy.ecx);
     EXPECT_EQ(got.edx, policy.edx);
   }
+}
+
+namespace {
+
+// What the host's kernel says of its CPU: the value of `key` in /proc/cpuinfo; "" where there is none.
+std::string told_by_host(const std::string& key) {
+  std::ifstream info{"/proc/cpuinfo"};
+  for (std::string line; std::getline(info, line);) {
+    const auto colon = line.find(':');
+    if (colon == std::string::npos || line.substr(0, line.find_last_not_of("\t ", colon - 1) + 1) != key)
+      continue;
+    return colon + 2 < line.size() ? line.substr(colon + 2) : "";
+  }
+  return {};
+}
+
+std::vector<CpuidRegisters> ask_cpuid(Rig& rig, std::initializer_list<std::uint32_t> leaves) {
+  std::uint64_t at = Rig::kData;
+  rig.put(at, static_cast<std::uint32_t>(leaves.size()));
+  for (const std::uint32_t leaf : leaves) {
+    rig.put(at + 4, leaf);
+    rig.put(at + 8, std::uint32_t{0});
+    at += 8;
+  }
+  EXPECT_EQ(rig.run(k_cpuid_list), Exit::kHalted);
+  std::vector<CpuidRegisters> out;
+  for (std::size_t i = 0; i < leaves.size(); ++i)
+    out.push_back(rig.get<CpuidRegisters>(Rig::kData + 0x400 + 16 * i));
+  return out;
+}
+
+}  // namespace
+
+// Family and model: SDM Vol. 2, CPUID leaf 1.
+CONFORMANCE(a_guest_sees_the_hosts_cpu_where_it_is_asked_for) {
+  const Accelerator* const with_host_cpu = accelerator.with_host_cpu();
+  EXPECT_EQ(with_host_cpu != nullptr, accelerator.name() == "kvm");
+  if (with_host_cpu == nullptr) return;
+  Rig rig{*with_host_cpu};
+  const auto leaves =
+      ask_cpuid(rig, {0, 1, 0x8000'0002, 0x8000'0003, 0x8000'0004, 0x4000'0000, 0xd, 0xa});
+  const std::uint32_t signature = leaves[1].eax, family = signature >> 8 & 15;
+  const std::uint32_t model = signature >> 4 & 15, extended = signature >> 16 & 15;
+  EXPECT_EQ(std::to_string(family == 15 ? family + (signature >> 20 & 0xff) : family),
+            told_by_host("cpu family"));
+  EXPECT_EQ(std::to_string(family == 6 || family == 15 ? extended << 4 | model : model),
+            told_by_host("model"));
+  char text[49] = {};
+  std::memcpy(text, &leaves[0].ebx, 4);
+  std::memcpy(text + 4, &leaves[0].edx, 4);
+  std::memcpy(text + 8, &leaves[0].ecx, 4);
+  EXPECT_EQ(std::string{text}, told_by_host("vendor_id"));
+  std::memcpy(text, &leaves[2], 48);
+  EXPECT_EQ(std::string{text}, told_by_host("model name"));
+  EXPECT_EQ(leaves[5].ebx, 0x76796862u);  // "bhyv": the hypervisor is still ours
+  EXPECT_EQ(leaves[6].eax, 0u);  // no XSAVE; EBX is a size that the kernel works out by itself
+  EXPECT(leaves[7] == CpuidRegisters{});
+  // And beside it a machine with the policy's.
+  Rig stable{accelerator};
+  EXPECT_EQ(ask_cpuid(stable, {0})[0].ebx, 0x756e'6547u);  // "Genu"
 }
 
 CONFORMANCE(halts_until_an_interrupt_or_nmi_wakes_it) {

@@ -421,6 +421,50 @@ CONFORMANCE(a_paused_vm_resumes_on_any_other) {
 
 namespace {
 
+// Paused in the middle of k_spin_sum.
+json::Value pause_in_sum(Machines& machine, std::uint64_t turns) {
+  machine.start(k_spin_sum);
+  CpuState s = *machine.vm->cpu(0);
+  s.gpr[8] = turns;
+  EXPECT(machine.vm->set_cpu(0, s));
+  EXPECT(machine.vm->run());
+  std::this_thread::sleep_for(std::chrono::microseconds{50});
+  machine.park();
+  return json::Value{machine.vm->save()};
+}
+
+}  // namespace
+
+// A guest goes on only with the CPU that it has seen; which that was is in its state.
+CONFORMANCE(a_state_of_the_hosts_cpu_is_refused_where_the_cpu_is_another) {
+  const Accelerator* const with_host_cpu = accelerator.with_host_cpu();
+  if (with_host_cpu == nullptr) return;
+  Machines from{*with_host_cpu, 1}, same{*with_host_cpu, 1}, stable{accelerator, 1};
+  const json::Value saved = pause_in_sum(from, 20'000);
+  REQUIRE(saved.find("cpuid") != nullptr);
+  EXPECT_EQ(stable.vm->restore(saved),
+            "cpuid: the state ran with its host's CPU, and this machine has the stable model");
+  EXPECT_EQ(same.vm->restore(json::Value{stable.vm->save()}),
+            "cpuid: the state ran with the stable model, and this machine has its host's CPU");
+
+  std::string other = saved.print();
+  const std::string field = "\"leaf\":1,";
+  const auto leaf = other.find(field);
+  REQUIRE(leaf != std::string::npos);
+  other.replace(leaf, field.size(), "\"leaf\":99,");
+  EXPECT_EQ(same.vm->restore(*json::parse(other)), "cpuid: leaf 0x63 is none of this host's");
+  EXPECT_EQ(same.vm->cpu(0)->rip, 0xfff0u);
+
+  std::memcpy(same.vm->memory().host(Gpa{0}), from.vm->memory().host(Gpa{0}), 4u << 20);
+  EXPECT_EQ(same.vm->restore(saved), "");
+  EXPECT(same.run_to_halt());
+  std::uint64_t expected = 0;
+  for (std::uint64_t i = 20'000; i != 0; --i) expected = expected * 31 + i;
+  EXPECT_EQ(same.reg(0), expected);
+}
+
+namespace {
+
 constexpr std::uint64_t kBefore = kData + 0x1000, kAfter = kData + 0x2000;
 
 // What k_everything loads beside itself: descriptors of a stack, a TSS and an LDT, and a second

@@ -22,7 +22,8 @@ struct AcceleratorChoice {
   const Accelerator* accelerator = nullptr;  // nullptr: report.reason says why not
   AcceleratorReport report;
 };
-// wanted: "auto", a name, or "soft:" and words that choose the software CPU's engine.
+// wanted: "auto", a name, or "soft:" and words that choose the software CPU's engine. Which `auto`
+// takes does not depend on the CPU that is wanted; with_host_cpu() of the choice says whether it can.
 AcceleratorChoice choose_accelerator(std::string_view wanted);
 
 }  // namespace hv

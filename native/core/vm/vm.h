@@ -78,6 +78,7 @@ class Vm final : private VcpuHost, private Platform {
   void start_threads();
   void reset_cpus();
   std::string refused(VcpuIndex vcpu, const CpuState& state) const;
+  std::string refused_cpuid(const json::Value& components) const;
   void refuse_unclaimed(const Bus::Unclaimed& access);
   void kick_all();
 

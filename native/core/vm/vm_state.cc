@@ -30,6 +30,17 @@ struct GateState {
   }
 };
 
+// Only where the guest sees the host's CPU: the policy's is the same everywhere.
+struct CpuidState {
+  static constexpr std::string_view kName = "cpuid";
+  static constexpr std::uint32_t kVersion = 1;
+  std::vector<CpuidLeaf> leaves;
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("leaves", leaves);
+  }
+};
+
 SignalState signal_state(const VcpuSignals& signals) {
   return {signals.has(Signal::kNmi), signals.has(Signal::kInit), signals.has(Signal::kSipi),
           signals.sipi_vector.load(std::memory_order_acquire)};
@@ -66,12 +77,30 @@ std::string Vm::refused(VcpuIndex vcpu, const CpuState& state) const {
   return why.empty() ? why : numbered("cpu", vcpu) + ": " + why;
 }
 
+// A guest goes on only with the CPU that it has seen: what it found there once it does not ask again.
+std::string Vm::refused_cpuid(const json::Value& components) const {
+  const std::vector<CpuidLeaf> here = machine_->own_cpuid(config_.cpus);
+  const bool saved = components.find("cpuid") != nullptr;
+  if (saved && here.empty())
+    return "cpuid: the state ran with its host's CPU, and this machine has the stable model";
+  if (!saved && !here.empty())
+    return "cpuid: the state ran with the stable model, and this machine has its host's CPU";
+  if (!saved) return {};
+  CpuidState state;
+  const std::string wrong = read_component(components, "cpuid", state);
+  if (!wrong.empty()) return wrong;
+  const std::string difference = cpuid_difference(state.leaves, here);
+  return difference.empty() ? difference : "cpuid: " + difference;
+}
+
 json::Object Vm::save() {
   json::Object out;
   if (!parked()) return out;
   board_->timers.settle();
   board_->save(out);
   out["a20"] = state::save(GateState{a20_.load(std::memory_order_relaxed) == ~0ull});
+  CpuidState cpuid{machine_->own_cpuid(config_.cpus)};
+  if (!cpuid.leaves.empty()) out["cpuid"] = state::save(std::move(cpuid));
   for (VcpuIndex i = 0; i < config_.cpus; ++i) {
     out[numbered("cpu", i)] = state::save(vcpus_[i].shown);
     out[numbered("signals", i)] = state::save(signal_state(vcpus_[i].signals));
@@ -82,6 +111,8 @@ json::Object Vm::save() {
 std::string Vm::restore(const json::Value& components) {
   if (!parked()) return "state can be restored only while the VM is paused";
   if (components.object() == nullptr) return "the state is no object of components";
+  std::string error = refused_cpuid(components);
+  if (!error.empty()) return error;
   board_->timers.settle();
   const json::Object known = save();
   for (const auto& [name, value] : *components.object())
@@ -90,7 +121,7 @@ std::string Vm::restore(const json::Value& components) {
   GateState gate;
   std::vector<CpuState> cpus(config_.cpus);
   std::vector<SignalState> signals(config_.cpus);
-  std::string error = read_component(components, "a20", gate);
+  error = read_component(components, "a20", gate);
   for (VcpuIndex i = 0; i < config_.cpus && error.empty(); ++i) {
     error = read_component(components, numbered("cpu", i), cpus[i]);
     if (error.empty()) error = read_component(components, numbered("signals", i), signals[i]);

@@ -1,4 +1,7 @@
-// CPUID as the kernel is told it, once for each vCPU: the policy, less what this host's KVM lacks.
+// CPUID as the kernel is told it, once for each vCPU: the policy, less what this host's KVM lacks, or
+// the host's own.
+#include <cpuid.h>
+
 #include <algorithm>
 
 #include "accel/kvm/limits.h"
@@ -27,27 +30,62 @@ std::uint32_t physical_bits() {
   return std::min(host_bits, kCpuidPhysicalBits);
 }
 
+void append(CpuidTable& table, const CpuidLeaf& leaf) {
+  kvm_cpuid_entry2& out = table.entries[table.count++];
+  out.function = leaf.leaf;
+  out.index = leaf.sub;
+  out.flags = leaf.by_sub ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
+  out.eax = leaf.registers.eax;
+  out.ebx = leaf.registers.ebx;
+  out.ecx = leaf.registers.ecx;
+  out.edx = leaf.registers.edx;
+}
+
+// The brand string, which KVM leaves out of what it offers.
+CpuidLeaf brand(std::uint32_t leaf) {
+  CpuidRegisters r;
+  __cpuid(leaf, r.eax, r.ebx, r.ecx, r.edx);
+  return {leaf, 0, false, r};
+}
+
+std::vector<CpuidLeaf> offered() {
+  std::vector<CpuidLeaf> out;
+  for (const std::uint32_t leaf : {0x8000'0002u, 0x8000'0003u, 0x8000'0004u})
+    out.push_back(brand(leaf));
+  for (std::uint32_t i = 0; i < host().cpuid.count; ++i) {
+    const kvm_cpuid_entry2& e = host().cpuid.entries[i];
+    const bool by_sub = (e.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) != 0;
+    out.push_back({e.function, e.index, by_sub, {e.eax, e.ebx, e.ecx, e.edx}});
+  }
+  return out;
+}
+
 }  // namespace
+
+std::vector<CpuidLeaf> host_cpuid_here(CpuidSubject cpu) {
+  static const std::vector<CpuidLeaf> kOffered = offered();
+  cpu.physical_bits = physical_bits();
+  return host_cpuid(cpu, kOffered);
+}
+
+CpuidTable host_cpuid_table(const CpuidSubject& cpu) {
+  CpuidTable table;
+  for (const CpuidLeaf& leaf : host_cpuid_here(cpu)) append(table, leaf);
+  return table;
+}
 
 CpuidTable cpuid_table(CpuidSubject cpu) {
   cpu.physical_bits = physical_bits();
   CpuidTable table;
-  const auto entry = [&](std::uint32_t leaf, std::uint32_t sub, std::uint32_t flags) {
+  const auto entry = [&](std::uint32_t leaf, std::uint32_t sub, bool by_sub) {
     const CpuidRegisters r = limit_to_hardware(leaf, cpuid_policy(cpu, leaf, sub), hardware(leaf));
-    kvm_cpuid_entry2& out = table.entries[table.count++];
-    out.function = leaf;
-    out.index = sub;
-    out.flags = flags;
-    out.eax = r.eax;
-    out.ebx = r.ebx;
-    out.ecx = r.ecx;
-    out.edx = r.edx;
+    append(table, {leaf, sub, by_sub, r});
   };
   for (const Leaves& leaves : kLeaves)
     for (std::uint32_t leaf = leaves.first; leaf <= leaves.last; ++leaf) {
-      if (leaves.subleaves == 0) entry(leaf, 0, 0);
+      if (leaves.subleaves == 0) entry(leaf, 0, false);
       for (std::uint32_t sub = 0; sub < leaves.subleaves; ++sub)
-        entry(leaf, sub, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
+        entry(leaf, sub, true);
     }
   return table;
 }

@@ -33,9 +33,8 @@ constexpr Feature kCr4Features[] = {
 // A vCPU of a VM of its own, in 64-bit mode, that never runs.
 class Probe {
  public:
-  Probe() {
-    const CpuidTable table = cpuid_table({});
-    ready_ = vm_ && vcpu_ && vcpu_.call(kSetCpuid2, &table) == 0 &&
+  explicit Probe(const CpuidTable& cpuid) {
+    ready_ = vm_ && vcpu_ && vcpu_.call(kSetCpuid2, &cpuid) == 0 &&
              vcpu_.call(KVM_GET_SREGS, &system_) == 0;
     system_.cr0 = 0x8000'0033;  // PG, NE, ET, MP, PE
     system_.efer = 0x500;       // LMA, LME
@@ -61,8 +60,8 @@ class Probe {
 
 }  // namespace
 
-std::string refused_state(const CpuState& state) {
-  Probe probe;
+std::string refused_state(const CpuState& state, const CpuidTable& cpuid) {
+  Probe probe{cpuid};
   for (const Feature& feature : kCr4Features)
     if ((state.cr4 >> feature.bit & 1) != 0 && !probe.takes(feature.bit))
       return std::string{"cr4: "} + feature.flag + " (bit " + std::to_string(feature.bit) +

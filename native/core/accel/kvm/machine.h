@@ -15,15 +15,17 @@ namespace hv::kvm {
 
 class KvmMachine final : public Machine {
  public:
-  // nullptr and `error`, a sentence.
-  static std::unique_ptr<KvmMachine> create(GuestMemory& memory, std::string& error);
+  // nullptr and `error`, a sentence. `host_cpu`: its guests see this host's CPU.
+  static std::unique_ptr<KvmMachine> create(GuestMemory& memory, bool host_cpu, std::string& error);
 
   std::unique_ptr<Vcpu> create_vcpu(const VcpuWiring& wiring) override;
 
   std::string refused_state(const CpuState& state) const override;
+  std::vector<CpuidLeaf> own_cpuid(std::uint32_t count) const override;
   KernelBells* bells() override { return bells_.get(); }
 
   const Handle& vm() const { return vm_; }
+  bool host_cpu() const { return host_cpu_; }
   std::size_t run_length() const { return run_length_; }
 
   CounterOffset& counter() { return counter_; }
@@ -36,7 +38,8 @@ class KvmMachine final : public Machine {
     std::uint64_t size;
   };
 
-  KvmMachine(GuestMemory& memory, Handle vm) : Machine{memory}, vm_{std::move(vm)} {}
+  KvmMachine(GuestMemory& memory, bool host_cpu, Handle vm)
+      : Machine{memory}, host_cpu_{host_cpu}, vm_{std::move(vm)} {}
   std::string configure();
   std::array<Slot, 2> slots() const;
   bool map(const Slot& slot, bool logged);
@@ -46,6 +49,7 @@ class KvmMachine final : public Machine {
   bool enable(std::uint32_t capability, std::uint64_t argument);
   bool divert_msrs();
 
+  const bool host_cpu_;
   const Handle vm_;
   std::size_t run_length_ = 0;
   CounterOffset counter_;

@@ -43,7 +43,8 @@ struct Bitmaps {
 
 }  // namespace
 
-std::unique_ptr<KvmMachine> KvmMachine::create(GuestMemory& memory, std::string& error) {
+std::unique_ptr<KvmMachine> KvmMachine::create(GuestMemory& memory, bool host_cpu,
+                                               std::string& error) {
   Handle vm;
   do vm = Handle{host().device.call(KVM_CREATE_VM)};
   while (!vm && errno == EINTR);
@@ -51,7 +52,7 @@ std::unique_ptr<KvmMachine> KvmMachine::create(GuestMemory& memory, std::string&
     error = std::string{"KVM_CREATE_VM: "} + std::strerror(errno);
     return nullptr;
   }
-  std::unique_ptr<KvmMachine> machine{new KvmMachine{memory, std::move(vm)}};
+  std::unique_ptr<KvmMachine> machine{new KvmMachine{memory, host_cpu, std::move(vm)}};
   error = machine->configure();
   if (!error.empty()) return nullptr;
   return machine;
@@ -148,7 +149,12 @@ bool KvmMachine::divert_msrs() {
 }
 
 std::string KvmMachine::refused_state(const CpuState& state) const {
-  return kvm::refused_state(state);
+  return kvm::refused_state(state, host_cpu_ ? host_cpuid_table({}) : cpuid_table({}));
+}
+
+std::vector<CpuidLeaf> KvmMachine::own_cpuid(std::uint32_t count) const {
+  if (!host_cpu_) return {};
+  return host_cpuid_here({0, count});
 }
 
 std::unique_ptr<Vcpu> KvmMachine::create_vcpu(const VcpuWiring& wiring) {

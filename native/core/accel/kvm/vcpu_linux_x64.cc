@@ -96,7 +96,8 @@ void KvmVcpu::publish_kick() {
 }
 
 void KvmVcpu::set_cpuid() {
-  const CpuidTable table = cpuid_table({wiring_.index, wiring_.count, tsc_hz_});
+  const CpuidSubject cpu{wiring_.index, wiring_.count, tsc_hz_};
+  const CpuidTable table = machine_.host_cpu() ? host_cpuid_table(cpu) : cpuid_table(cpu);
   must(vcpu_.call(kSetCpuid2, &table), "KVM_SET_CPUID2");
 }
 
