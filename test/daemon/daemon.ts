@@ -9,6 +9,7 @@ import type { Problem, VmPower, VmView } from "../../api-schema/index.js";
 import { Client } from "../../daemon/cli/client.js";
 import { projectRoot } from "../guest/paths.js";
 import { type Guest, guests } from "./guests.js";
+import { isAlive, kill, processesIn } from "./processes.js";
 
 export interface RawAnswer {
   readonly status: number;
@@ -21,7 +22,9 @@ interface RawOptions {
   readonly body?: string | Buffer;
 }
 
-const START_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 120_000;
+/** What comes at once on a quiet host may take this long on one whose CPUs others have. */
+const WAIT_S = 60;
 
 export class TestDaemon {
   /** Holds state and runtime folders; kept over restart(). */
@@ -111,14 +114,11 @@ export class TestDaemon {
   /** The daemon and its VMs. */
   async killAll(): Promise<void> {
     await this.kill("SIGKILL");
-    for (const pid of this.vmPids()) {
-      try {
-        process.kill(pid, "SIGKILL");
-      } catch {
-        // it has ended
-      }
-    }
-    await sleep(50);
+    await eventually(() => {
+      const left = processesIn(join(this.folder, "run", "vm"));
+      for (const pid of left) kill(pid);
+      return left.length === 0;
+    });
   }
 
   vmPids(): number[] {
@@ -144,7 +144,7 @@ export class TestDaemon {
   }
 
   start(name: string, wait?: VmPower): Promise<VmView> {
-    const query = wait === undefined ? "" : `?wait=${wait}&timeout=20`;
+    const query = wait === undefined ? "" : `?wait=${wait}&timeout=${WAIT_S}`;
     return this.client.json("POST", `/vms/${name}/start${query}`);
   }
 
@@ -253,7 +253,7 @@ export function rawRequest(
 /** Until `look` gives something else than undefined or false. */
 export async function eventually<T>(
   look: () => Promise<T | undefined | false> | T | undefined | false,
-  seconds = 10,
+  seconds = WAIT_S,
 ): Promise<T> {
   const deadline = Date.now() + seconds * 1000;
   for (;;) {
@@ -262,4 +262,11 @@ export async function eventually<T>(
     if (Date.now() > deadline) throw new Error(`not within ${seconds} s`);
     await sleep(20);
   }
+}
+
+/** Ends a VM's process, as if it had failed; resolves when the host knows it no more. */
+export async function killed(pid: number | undefined): Promise<void> {
+  if (pid === undefined) throw new Error("the VM has no process");
+  kill(pid);
+  await eventually(() => !isAlive(pid));
 }
