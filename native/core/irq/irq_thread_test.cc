@@ -96,7 +96,9 @@ TEST(level_line_is_served_until_it_falls_whoever_moves_it) {
   }};
   Lapic& apic = board.fabric.lapic(0);
   const auto end = std::chrono::steady_clock::now() + 300ms;
-  while (std::chrono::steady_clock::now() < end) {
+  // On a busy host the two threads meet more seldom.
+  const auto patience = end + 60s;
+  while (std::chrono::steady_clock::now() < (rounds > 10 ? end : patience)) {
     const auto vector = apic.acknowledge();
     if (!vector) {
       std::this_thread::yield();
@@ -153,7 +155,7 @@ TEST(timers_fire_while_all_is_reprogrammed_and_saved) {
       board.send(1, 0, 0x71);
     }
   }};
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < 60 || (taken <= 50 && i < 10'000); ++i) {
     std::this_thread::sleep_for(3ms);
     if (i % 4 == 0) board.clock.pause(), board.timers.settle();
     const auto lapic = state::save(board.fabric.lapic(1).state());
@@ -182,10 +184,14 @@ TEST(idle_machine_leaves_the_timer_thread_asleep) {
   board.rtc.write(0x70, 2, 0x720b);
   board.fabric.lapic(0).write(0x320, 4, 1u << 16 | 1u << 17 | 0x40);
   board.fabric.lapic(0).write(0x380, 4, 1'000);
-  std::this_thread::sleep_for(10ms);
-  const std::uint64_t before = board.timers.wakeups();
-  std::this_thread::sleep_for(200ms);
-  EXPECT_EQ(board.timers.wakeups(), before);
+  // What was armed above may wake it yet, late on a busy host; a timer of 1 kHz would for ever.
+  bool asleep = false;
+  for (int looks = 0; looks < 100 && !asleep; ++looks) {
+    const std::uint64_t before = board.timers.wakeups();
+    std::this_thread::sleep_for(200ms);
+    asleep = board.timers.wakeups() == before;
+  }
+  EXPECT(asleep);
 }
 
 TEST_MAIN()

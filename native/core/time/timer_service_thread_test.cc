@@ -14,7 +14,7 @@ namespace {
 
 template <class F>
 bool soon(F&& done) {
-  for (int i = 0; i < 4000; ++i) {
+  for (int i = 0; i < 60'000; ++i) {
     if (done()) return true;
     std::this_thread::sleep_for(1ms);
   }
