@@ -13,9 +13,9 @@ export default defineConfig({
       project(
         "unit",
         ["{api-schema,bench,daemon,devices,launchd,native,vmm,test/unit}/**/*.test.ts"],
-        60_000,
+        180_000,
       ),
-      project("system", ["test/system/**/*.test.ts"], 600_000),
+      project("system", ["test/system/**/*.test.ts"], 1_200_000),
     ],
   },
 });

@@ -177,7 +177,7 @@ describe("the list", () => {
     expect(matches(pattern, name)).toBe(result);
     const began = Date.now();
     matches(`${"a*".repeat(31)}b`, "a".repeat(63)); // no backtracking
-    expect(Date.now() - began).toBeLessThan(100);
+    expect(Date.now() - began).toBeLessThan(10_000); // where it would take for ever
   });
 });
 

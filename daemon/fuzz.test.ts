@@ -7,6 +7,8 @@ import { RequestMaker } from "../test/daemon/random-requests.js";
 
 const SECONDS = Number(process.env.XHYVED_FUZZ_SECONDS ?? 10);
 const SEED = Number(process.env.XHYVED_FUZZ_SEED ?? 1);
+/** However slow the host is: by then each of the usual statuses has come. */
+const LEAST_ANSWERS = 400;
 /** A VM's process that has gone, or an image that is none, is a gateway's error, told as such. */
 const EXPECTED_5XX: ReadonlySet<string> = new Set([
   "VM_PROCESS_GONE",
@@ -28,9 +30,10 @@ it(
       const maker = new RequestMaker(SEED, daemon.guestFile("hello"));
       const bad: string[] = [];
       const statuses = new Map<number, number>();
+      const answers = (): number => [...statuses.values()].reduce((sum, n) => sum + n, 0);
       const end = Date.now() + SECONDS * 1000;
       const client = async (): Promise<void> => {
-        while (Date.now() < end) {
+        while (Date.now() < end || answers() + bad.length < LEAST_ANSWERS) {
           const { method, path, headers, body } = maker.next();
           const what = `${method} ${path} ${JSON.stringify(headers)} ${String(body).slice(0, 2000)}`;
           const answer = await daemon
@@ -47,15 +50,13 @@ it(
       expect(bad.slice(0, 5)).toEqual([]);
       expect(daemon.pid).toBe(pid);
       expect((await daemon.raw("GET", "/v1/vms")).status).toBe(200);
-      const total = [...statuses.values()].reduce((sum, n) => sum + n, 0);
-      expect(total).toBeGreaterThan(SECONDS * 10);
       for (const status of [200, 400, 404, 409]) expect(statuses.get(status)).toBeGreaterThan(0);
     } finally {
       await daemon.end();
       rmSync(daemon.folder, { recursive: true, force: true });
     }
   },
-  (SECONDS + 60) * 1000,
+  (SECONDS + 180) * 1000,
 );
 
 function isBad({ status, text }: RawAnswer): boolean {

@@ -47,15 +47,15 @@ it("imports a file, whole and of the digest that was named, or not at all", asyn
   const file = daemon.file("import.img", content);
   const sha256 = createHash("sha256").update(content).digest("hex");
   const good = { name: "good", format: "raw", file, sha256 } as const;
-  const done = await daemon.client.call("importImage", { timeout: 30, body: good });
+  const done = await daemon.client.call("importImage", { timeout: 60, body: good });
   expect(done).toMatchObject({ state: "succeeded", result: { image: "good" } });
   expect(done.progress.done).toBe(2 * content.length);
   expect(readFileSync(join(folder(), "good.raw")).equals(content)).toBe(true);
   const bad = { ...good, name: "bad", sha256: "0".repeat(64) };
-  const failed = await daemon.client.call("importImage", { timeout: 30, body: bad });
+  const failed = await daemon.client.call("importImage", { timeout: 60, body: bad });
   expect(failed).toMatchObject({ state: "failed", error: { code: "STORED_IMAGE_DIGEST" } });
   const text = { ...good, name: "text", format: "qcow2" as const };
-  const unfit = await daemon.client.call("importImage", { timeout: 30, body: text });
+  const unfit = await daemon.client.call("importImage", { timeout: 60, body: text });
   expect(unfit.error?.code).toBe("STORED_IMAGE_UNFIT");
   expect(readdirSync(folder()).filter((name) => /bad|text|^\./.test(name))).toEqual([]);
 });
@@ -67,7 +67,7 @@ it("gives an import up, and leaves nothing of it", async () => {
   const { id, state } = await daemon.client.call("importImage", { body });
   expect(state).toBe("running");
   await daemon.client.call("cancelOperation", { operation: id });
-  const ended = await daemon.client.call("getOperation", { operation: id, timeout: 30 });
+  const ended = await daemon.client.call("getOperation", { operation: id, timeout: 60 });
   expect(ended.state).toBe("cancelled");
   expect(readdirSync(folder()).filter((name) => name.includes("endless"))).toEqual([]);
   const none = problemOf(await daemon.raw("GET", "/v1/images/endless"));

@@ -128,7 +128,7 @@ describe("install for launchd", () => {
     });
     const ended = new Promise((resolve) => child.once("close", resolve));
     // The trap is set before the first sleep is started.
-    await expect.poll(() => children(child.pid ?? 0), { timeout: 20_000 }).toBeGreaterThan(0);
+    await expect.poll(() => children(child.pid ?? 0), { timeout: 120_000 }).toBeGreaterThan(0);
     child.kill("SIGTERM");
     await ended;
     expect(said).toBe("CTL --socket /SOCK shutdown --all --timeout 7\n");
@@ -192,7 +192,7 @@ print(s.recv(4096).decode(), flush=True)`;
     manager.stdout.on("data", (data) => {
       heard += String(data);
     });
-    await expect.poll(() => heard, { timeout: 20_000 }).toMatch(/bound/);
+    await expect.poll(() => heard, { timeout: 120_000 }).toMatch(/bound/);
 
     const folders = ["--state-dir", join(work, "state"), "--runtime-dir", join(work, "run")];
     const program = [process.execPath, join(projectRoot, "bin", "xhyved"), ...folders];
@@ -204,11 +204,11 @@ print(s.recv(4096).decode(), flush=True)`;
     child.stdout?.on("data", (data) => {
       said += String(data);
     });
-    await expect.poll(() => said, { timeout: 20_000 }).toMatch(/listening/);
+    await expect.poll(() => said, { timeout: 120_000 }).toMatch(/listening/);
     expect(said).not.toMatch(/activated/);
     expect(await new Client({ socket }).call("listVms", {})).toMatchObject({ vms: [] });
-    await expect.poll(() => said, { timeout: 20_000 }).toMatch(/activated/);
-    await expect.poll(() => heard, { timeout: 20_000 }).toMatch(/READY=1/);
+    await expect.poll(() => said, { timeout: 120_000 }).toMatch(/activated/);
+    await expect.poll(() => heard, { timeout: 120_000 }).toMatch(/READY=1/);
     // It made no socket of its own beside the one that it was given.
     expect(existsSync(join(work, "run", "xhyved.sock"))).toBe(false);
   });

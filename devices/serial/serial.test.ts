@@ -307,7 +307,8 @@ describe("socket", () => {
       });
     });
   const until = async (condition: () => boolean) => {
-    for (let i = 0; i < 500 && !condition(); i++) await new Promise((done) => setTimeout(done, 2));
+    for (let i = 0; i < 12_000 && !condition(); i++)
+      await new Promise((done) => setTimeout(done, 5));
     expect(condition()).toBe(true);
   };
 

@@ -14,7 +14,7 @@ import { host } from "../../native/host.js";
 import { TtyBackend } from "./tty.js";
 
 const until = async (condition: () => boolean) => {
-  for (let i = 0; i < 1000 && !condition(); i++) await new Promise((done) => setTimeout(done, 5));
+  for (let i = 0; i < 12_000 && !condition(); i++) await new Promise((done) => setTimeout(done, 5));
   expect(condition()).toBe(true);
 };
 

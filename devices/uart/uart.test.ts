@@ -48,7 +48,7 @@ afterEach(() => machine.destroy());
 
 /** Everything that other threads have for JavaScript by now has been delivered. */
 const until = async (done: () => boolean): Promise<void> => {
-  for (let left = 1000; left > 0 && !done(); left--)
+  for (let left = 6000; left > 0 && !done(); left--)
     await new Promise((resolve) => setTimeout(resolve, 10));
 };
 

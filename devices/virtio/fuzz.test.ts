@@ -102,7 +102,7 @@ function addTo(queue: FakeQueue, readable: readonly Uint8Array[], writable: read
 }
 
 it("no ring and no register access breaks the transport", {
-  timeout: (SECONDS + 20) * 1000,
+  timeout: (SECONDS + 120) * 1000,
 }, async () => {
   const end = Date.now() + SECONDS * 1000;
   let rounds = 0;

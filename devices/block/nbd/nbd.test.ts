@@ -238,7 +238,7 @@ it("loses nothing that it acknowledged when the server does", async () => {
   expect(await ends((done) => disk.flush(done))).toBe(0);
   expect(server.safe.equals(model)).toBe(true);
   disk.close();
-}, 20_000);
+});
 
 it("passes the server's errors on", async () => {
   const disk = await connect();
@@ -277,7 +277,7 @@ it("hostile replies end the connection, never more", async () => {
     await new Promise((resolve) => setTimeout(resolve, 6));
     disk.close();
   }
-}, 30_000);
+});
 
 it.each([
   ["is no server", (socket: Socket) => socket.write("HTTP/1.1 400 Bad Request\r\n\r\n"), /no NBD/],
