@@ -9,7 +9,7 @@ import { VmConnection } from "../../daemon/supervisor/vm-connection.js";
 import { projectRoot } from "./paths.js";
 
 const PROGRAM = join(projectRoot, "dist", "vmm", "process", "main.js");
-const READY_MS = 30_000;
+const READY_MS = 120_000;
 const POLL_MS = 20;
 
 export interface LaunchOptions {

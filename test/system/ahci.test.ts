@@ -13,7 +13,7 @@ import { AHCI_MODULES, guestModules } from "../guest/modules.js";
 import { projectRoot } from "../guest/paths.js";
 
 const DISK = 64 * 2 ** 20;
-const LIMIT_MS = 180_000;
+const LIMIT_MS = 500_000;
 let folder: string;
 let kernel: string;
 let busybox: string;

@@ -61,7 +61,7 @@ async function open(path: string, more: object = {}): Promise<OpenDisk> {
 
 async function guest(disk: string, lines: readonly string[]): Promise<string> {
   const one = await ForegroundGuest.start({ folder, lines, flags: ["-s", `3,virtio-blk,${disk}`] });
-  expect(await one.end(180), one.output).toBe(1);
+  expect(await one.end(500), one.output).toBe(1);
   expect(one.output).not.toMatch(/I\/O error|EXT4-fs error|Call Trace/);
   return one.output;
 }

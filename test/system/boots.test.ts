@@ -13,8 +13,8 @@ import { extractVmlinux, hasPvhNote, withoutPvhNote } from "../guest/vmlinux.js"
 import { type Images, linuxImages } from "./linux.js";
 
 const MIB = 2 ** 20;
-const BOOT_S = 120;
-const COMMAND_S = 30;
+const BOOT_S = 300;
+const COMMAND_S = 240;
 
 let folder = "";
 let images: Images;

@@ -5,7 +5,6 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import {
   chmodSync,
   chownSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -19,6 +18,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import type { VmError } from "../../api-schema/errors.js";
 import { dmesgProblems } from "../guest/dmesg.js";
 import { debianImage } from "../guest/image.js";
+import { listening } from "../guest/listening.js";
 import { Namespace, serveDhcp } from "../guest/network.js";
 import {
   copyOfImage,
@@ -306,7 +306,7 @@ async function serveNbd(image: string): Promise<string> {
   const socket = inFolder("nbd.sock");
   const args = ["-f", "qcow2", "-t", "-k", socket, image];
   helpers.push(spawn("qemu-nbd", args, { stdio: "ignore" }));
-  while (!existsSync(socket)) await new Promise((resolve) => setTimeout(resolve, 20));
+  await listening(socket);
   return socket;
 }
 

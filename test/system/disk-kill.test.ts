@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse, VmDefinition } from "../../api-schema/index.js";
+import { eventually } from "../daemon/daemon.js";
 import { debianBusybox, debianKernel } from "../guest/debian.js";
 import { buildInitrd, SHELL_PROMPT } from "../guest/initrd.js";
 import { projectRoot } from "../guest/paths.js";
@@ -79,13 +80,15 @@ async function savedGuest(definition: VmDefinition, saved: string): Promise<void
   const vm = await VmProcess.launch({ folder: `${saved}-vm`, definition, console });
   try {
     await vm.connection.call("start", {});
-    await vm.waitFor(SHELL_PROMPT, 120);
+    await vm.waitFor(SHELL_PROMPT, 300);
     await vm.connection.call("pause", {});
     await vm.connection.call("saveState", { directory: saved });
   } finally {
     await vm.end();
   }
 }
+
+const output = (vm: VmProcess): string => vm.output().replaceAll("\r", "");
 
 /** Its output, after it has written for a while and been killed. */
 async function killedAmidWrites(definition: VmDefinition, restore: string): Promise<string> {
@@ -94,12 +97,12 @@ async function killedAmidWrites(definition: VmDefinition, restore: string): Prom
   const vm = await VmProcess.launch({ folder: run, definition, console, restore });
   await vm.connection.call("start", {});
   await vm.type("/writer\n");
-  await vm.waitFor("ack 7", 120);
+  await eventually(() => Math.min(...acknowledged(output(vm))) > 0, 300);
   await new Promise((resolve) => setTimeout(resolve, Math.random() * 700));
   await vm.kill();
-  const output = vm.output().replaceAll("\r", "");
+  const said = output(vm);
   rmSync(run, { recursive: true });
-  return output;
+  return said;
 }
 
 describe.each(["raw", "qcow2"] as const)("%s", (format) => {
@@ -113,7 +116,6 @@ describe.each(["raw", "qcow2"] as const)("%s", (format) => {
     for (let round = 0; round < ROUNDS; round++) {
       create(format, image);
       const last = acknowledged(await killedAmidWrites(definition, saved));
-      expect(Math.min(...last)).toBeGreaterThan(0);
       if (format === "qcow2") expect([0, 3]).toContain(checked(image));
       execFileSync("qemu-img", ["convert", "-f", format, "-O", "raw", image, raw]);
       check(readFileSync(raw), last);

@@ -2,18 +2,12 @@
 // image that other programs find whole.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import {
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { ForegroundGuest } from "../guest/foreground.js";
+import { listening } from "../guest/listening.js";
 
 const SIZE = 64 * 2 ** 20;
 let folder: string;
@@ -51,7 +45,7 @@ async function serve(program: string, ...args: string[]): Promise<string> {
       { stdio: "ignore" },
     ),
   );
-  while (!existsSync(socket)) await new Promise((resolve) => setTimeout(resolve, 20));
+  await listening(socket);
   return socket;
 }
 
@@ -68,7 +62,7 @@ async function guest(disk: string, lines: readonly string[]): Promise<string> {
     "busybox umount /mnt",
   ];
   const one = await ForegroundGuest.start({ folder, lines: mounted, flags });
-  expect(await one.end(180), one.output).toBe(1);
+  expect(await one.end(500), one.output).toBe(1);
   expect(one.output).not.toMatch(/I\/O error|EXT4-fs error|Call Trace/);
   return one.output;
 }

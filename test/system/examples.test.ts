@@ -25,7 +25,7 @@ async function generations(): Promise<number[]> {
   await eventually(async () => {
     const list = await daemon.client.call("listVms", { state: "running" });
     return list.vms.length === NAMES.length;
-  }, 60);
+  }, 120);
   return vms.map(({ generation }) => generation);
 }
 
@@ -46,7 +46,7 @@ it("three VMs by a shell script", async () => {
   expect(second.stdout.match(/as it should be/g)).toHaveLength(3);
   expect(await generations()).toEqual(before);
   await deleteAll();
-}, 180_000);
+});
 
 it("three VMs by Ansible", async () => {
   const vars = { socket: daemon.socket, kernel: images.kernel, initrd: images.initrd };
@@ -59,4 +59,4 @@ it("three VMs by Ansible", async () => {
   expect(second.stdout).toMatch(/localhost +: ok=3 +changed=0 .*failed=0/);
   expect(await generations()).toEqual(before);
   await deleteAll();
-}, 300_000);
+});

@@ -26,7 +26,7 @@ it.each(["daemon/fuzz.test.ts", "devices/virtio/fuzz.test.ts"])(
     );
     expect(status, `${stdout}${stderr}`).toBe(0);
   },
-  300_000,
+  900_000,
 );
 
 it("no access and no DMA structure breaks a machine with sanitizers", {

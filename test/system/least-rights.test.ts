@@ -140,10 +140,10 @@ it("Linux boots, writes its disk, is given discs and captured, and is taken back
   await daemon.launch();
   expect((await guest.view()).status).toMatchObject({ state: "running", pid });
   const heard = async () => (await daemon.history("least")).includes("the daemon sees 42");
-  await eventually(heard, 60);
+  await eventually(heard, 120);
 
   await daemon.client.json("POST", "/vms/least/stop?wait=stopped&timeout=60");
-  await eventually(() => !existsSync(own("vsock")) && !existsSync(own("com2")), 30);
+  await eventually(() => !existsSync(own("vsock")) && !existsSync(own("com2")));
   const status = (await guest.view()).status;
   expect(status).toMatchObject({ state: "stopped", reason: "stop requested" });
   expect(

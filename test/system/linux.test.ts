@@ -9,6 +9,8 @@ import { LinuxGuest } from "./linux.js";
 const MINUTE_S = 60;
 const CPUS = 4;
 const LEAST_BUSY_S = 5;
+/** Of /proc/uptime's hundredths, and of a clock that is slewed meanwhile. */
+const CLOCK_ERROR_S = 0.1;
 
 let daemon: TestDaemon;
 beforeAll(async () => {
@@ -72,16 +74,23 @@ describe("one CPU", () => {
       expect(time).toBeLessThanOrEqual(after + 2);
     }
     const hwclock = Date.parse(`${(await guest.run("hwclock -u -r")).trim().slice(0, 24)} UTC`);
-    expect(Math.abs(hwclock / 1000 - after)).toBeLessThanOrEqual(4);
+    expect(hwclock / 1000).toBeGreaterThanOrEqual(after - 4);
+    expect(hwclock / 1000).toBeLessThanOrEqual(Date.now() / 1000 + 4);
   });
 
   it("its clock runs at the host's pace", async () => {
-    const from = Date.now();
-    const first = Number((await guest.run("cat /proc/uptime")).split(" ")[0]);
+    // Each look was at some moment between the question and the answer.
+    const look = async () => {
+      const asked = Date.now() / 1000;
+      const uptime = Number((await guest.run("cat /proc/uptime")).split(" ")[0]);
+      return { asked, uptime, answered: Date.now() / 1000 };
+    };
+    const first = await look();
     await new Promise((resolve) => setTimeout(resolve, 5000));
-    const to = Date.now();
-    const second = Number((await guest.run("cat /proc/uptime")).split(" ")[0]);
-    expect(Math.abs(second - first - (to - from) / 1000)).toBeLessThan(0.5);
+    const second = await look();
+    const passed = second.uptime - first.uptime;
+    expect(passed).toBeGreaterThan(second.asked - first.answered - CLOCK_ERROR_S);
+    expect(passed).toBeLessThan(second.answered - first.asked + CLOCK_ERROR_S);
   });
 
   it("no vulnerability's mitigation costs the guest anything", async () => {
@@ -92,7 +101,7 @@ describe("one CPU", () => {
   });
 
   it("the power button shuts down nobody who does not listen, and the time limit stops", async () => {
-    const path = "/vms/one/shutdown?wait=stopped&timeout=30";
+    const path = "/vms/one/shutdown?wait=stopped&timeout=120";
     const vm = await daemon.client.json<VmView>("POST", path, { timeout: 2 });
     expect(vm.status).toMatchObject({ state: "stopped", reason: "shutdown time limit" });
   });
@@ -109,7 +118,7 @@ describe("four CPUs", () => {
         .map((line) => Number(line.split(/\s+/)[1]));
     const before = await ticks();
     const loop = `timeout ${MINUTE_S} sh -c 'while :; do :; done'`;
-    await guest.run(`for cpu in 0 1 2 3; do taskset -c $cpu ${loop} & done; wait`, 4 * MINUTE_S);
+    await guest.run(`for cpu in 0 1 2 3; do taskset -c $cpu ${loop} & done; wait`, 8 * MINUTE_S);
     const user = (await ticks()).map((after, cpu) => (after - (before[cpu] ?? 0)) / 100);
     console.log(`seconds of user time on each CPU: ${user.join(", ")}`);
     // On a host with fewer cores they share them.

@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { TestDaemon } from "../daemon/daemon.js";
+import { eventually, TestDaemon } from "../daemon/daemon.js";
 import { projectRoot } from "../guest/paths.js";
 import { type Images, linuxImages } from "./linux.js";
 
@@ -66,9 +66,8 @@ it("the README's commands print what it says", async () => {
 
 /** A person reads the answer before typing on; the guest has begun to print by then. */
 async function untilItPrints(): Promise<void> {
-  for (let tries = 0; tries < 100; tries++) {
+  await eventually(async () => {
     const { headers } = await daemon.client.raw("GET", "/vms/web/console?length=1");
-    if (Number(headers["x-console-end"]) > 100) return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+    return Number(headers["x-console-end"]) > 100;
+  }, 120);
 }

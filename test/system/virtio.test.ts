@@ -13,7 +13,7 @@ import { projectRoot } from "../guest/paths.js";
 import { virtioModules } from "../guest/virtio.js";
 
 const DISK = 64 * 2 ** 20;
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 400_000;
 let folder: string;
 let kernel: string;
 let busybox: string;

@@ -51,7 +51,7 @@ async function inShell(command: string): Promise<number | null> {
     run.child.stdin?.write(`${command}\n`);
     return await Promise.race([
       run.status,
-      new Promise<null>((resolve) => setTimeout(() => resolve(null), 60_000).unref()),
+      new Promise<null>((resolve) => setTimeout(() => resolve(null), 300_000).unref()),
     ]);
   } finally {
     run.child.kill("SIGKILL");

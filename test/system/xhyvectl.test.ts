@@ -93,10 +93,10 @@ async function inTerminal(): Promise<void> {
   });
   const status = new Promise<number | null>((resolve) => child.once("close", resolve));
   await eventually(() => seen.includes(SHELL_PROMPT), BOOT_TIMEOUT_S);
-  child.stdin.write("echo in-$((6*7)); sleep 30\n");
-  await eventually(() => seen.includes("in-42"), 30);
+  child.stdin.write("echo in-$((6*7)); sleep 10000\n");
+  await eventually(() => seen.includes("in-42"), 120);
   child.stdin.write("\x03"); // for the guest's shell, not for xhyvectl
-  await eventually(() => seen.indexOf(SHELL_PROMPT, seen.indexOf("in-42")) > 0, 10);
+  await eventually(() => seen.indexOf(SHELL_PROMPT, seen.indexOf("in-42")) > 0, 120);
   child.stdin.write(CTRL_CLOSE_BRACKET);
   expect(await status).toBe(0);
   expect(seen).toContain("connected to web; Ctrl-] leaves");
