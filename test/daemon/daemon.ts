@@ -201,6 +201,8 @@ export function spawnDaemon(
   const program = join(root, "bin", "xhyved");
   return spawn(process.execPath, [program, ...folders, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
+    // Switches of its own, whoever else has one of the same name on this host.
+    env: { ...process.env, XHYVED_NETWORKS: join(folder, "networks") },
   });
 }
 

@@ -29,9 +29,9 @@ export const GUESTS: readonly Guest[] = [
 export type Run = { readonly log: string } | { readonly failure: string };
 export type Witness = "tcg" | "kvm";
 
-const TIME_LIMIT = 60_000;
+const TIME_LIMIT = 150_000;
 /** QEMU under a KVM that cannot go on stops without ending. */
-const PROBE_LIMIT = 10_000;
+const PROBE_LIMIT = 30_000;
 const MEMORY = "64M";
 /** A guest that went to its end writes 0 to port 0xF4: (0 << 1) | 1, under both machines. */
 const STATUS_OF_END = 1;
