@@ -23,6 +23,8 @@ echo "${USER_SPACE_MARKER}"
 export PATH=/bin PS1='${SHELL_PROMPT}' HOME=/
 hostname guest
 @EXTRA@
+# As with "quiet": only errors may come between the lines of a command that is typed from here on.
+dmesg -n 4
 exec setsid cttyhack sh
 `;
 
@@ -48,7 +50,7 @@ export interface InitrdOptions {
 
 /** A gzip-compressed cpio archive. */
 export function buildInitrd({ busybox, script = "", files = {} }: InitrdOptions): Buffer {
-  const init = Buffer.from(INIT.replace("@EXTRA@", script));
+  const init = Buffer.from(INIT.replace("@EXTRA@", () => script));
   const entries: CpioEntry[] = [
     ...[...new Set([...DIRECTORIES, ...Object.keys(files).flatMap(parentsOf)])].map(directory),
     { kind: "character-device", path: "dev/console", mode: 0o600, major: 5, minor: 1 },
