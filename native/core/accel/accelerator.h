@@ -86,6 +86,20 @@ struct VcpuWiring {
 
 class KernelBells;  // bus/kernel_bells.h
 
+// A clock that the accelerator itself shows to the guest, in nanoseconds, beside those of the machine:
+// KVM's (Linux, Documentation/virt/kvm/x86/msr.rst, MSR_KVM_SYSTEM_TIME_NEW). It stands at 0 at first.
+// All of this only while no vCPU is in run().
+class ParavirtualClock {
+ public:
+  virtual ~ParavirtualClock() = default;
+  // Goes on from where it stood.
+  virtual void start() = 0;
+  virtual void stop() = 0;
+  // Where it stands, stopped.
+  virtual std::uint64_t now() const = 0;
+  virtual void set(std::uint64_t nanoseconds) = 0;
+};
+
 class Machine {
  public:
   virtual ~Machine() = default;
@@ -104,6 +118,9 @@ class Machine {
 
   // Doorbells that its vCPUs ring without leaving the guest; nullptr: none. Lives as long as it does.
   virtual KernelBells* bells() { return nullptr; }
+
+  // nullptr: its guests have none. Lives as long as the machine does.
+  virtual ParavirtualClock* clock() { return nullptr; }
 
   // The log of dirty pages (memory/dirty_log.h). Both only while no vCPU is in run().
   // False: the host refuses, and nothing has changed.

@@ -219,6 +219,7 @@ CONFORMANCE(msrs_refuse_what_they_may_not) {
       {0x803, std::nullopt},            // an x2APIC register that the platform has not
       {0x12345, std::nullopt},          // nothing
       {0x4b56'4d00, std::nullopt},      // nothing either: no leaf of KVM's is offered
+      {0x4b56'4d01, 0x2'1001},
   };
   for (const auto& row : refused) {
     const MsrResult got = access_msr(rig, row.index, row.value);
@@ -330,6 +331,31 @@ CONFORMANCE(a_guest_sees_the_hosts_cpu_where_it_is_asked_for) {
   // And beside it a machine with the policy's.
   Rig stable{accelerator};
   EXPECT_EQ(ask_cpuid(stable, {0})[0].ebx, 0x756e'6547u);  // "Genu"
+}
+
+// Linux, Documentation/virt/kvm/x86/cpuid.rst and msr.rst: the leaves name the clock and nothing else,
+// and only its MSRs are there.
+CONFORMANCE(kvms_clock_is_there_where_the_hosts_cpu_is) {
+  const Accelerator* const with_host_cpu = accelerator.with_host_cpu();
+  Rig rig{with_host_cpu == nullptr ? accelerator : *with_host_cpu};
+  const auto leaves = ask_cpuid(rig, {0x4000'0100, 0x4000'0101});
+  if (rig.machine().clock() == nullptr) {
+    EXPECT(leaves[0] == CpuidRegisters{});
+    return;
+  }
+  EXPECT_EQ(leaves[0].eax, 0x4000'0101u);
+  EXPECT_EQ(leaves[0].ebx, 0x4b4d'564bu);  // "KVMK"
+  EXPECT_EQ(leaves[0].ecx, 0x564b'4d56u);
+  EXPECT_EQ(leaves[0].edx, 0x4du);
+  EXPECT_EQ(leaves[1].eax & ~(1u << 24), 1u << 3);
+  const std::uint64_t page = Rig::kData + 0x1001;
+  EXPECT_EQ(access_msr(rig, 0x4b56'4d01, page).value, page);
+  EXPECT_EQ(access_msr(rig, 0x4b56'4d01, 0).value, 0u);
+  // Where no memory is: taken, and nothing comes of it.
+  EXPECT_EQ(access_msr(rig, 0x4b56'4d01, 0xffff'ffff'ffff'ffff).vector, -1);
+  EXPECT_EQ(access_msr(rig, 0x4b56'4d00, 0xffff'ffff'ffff'ffff).vector, -1);
+  for (const std::uint32_t other : {0x11u, 0x12u, 0x4b56'4d02u, 0x4b56'4d03u, 0x4b56'4d04u})
+    EXPECT_EQ(access_msr(rig, other, std::nullopt).vector, 13);
 }
 
 CONFORMANCE(halts_until_an_interrupt_or_nmi_wakes_it) {

@@ -2,6 +2,8 @@
 // timers, a thread for each vCPU, parking, reset, and state moved between accelerators.
 #include <atomic>
 #include <chrono>
+#include <cmath>
+#include <ctime>
 #include <thread>
 
 #include "accel/conformance_rig.h"
@@ -461,6 +463,120 @@ CONFORMANCE(a_state_of_the_hosts_cpu_is_refused_where_the_cpu_is_another) {
   std::uint64_t expected = 0;
   for (std::uint64_t i = 20'000; i != 0; --i) expected = expected * 31 + i;
   EXPECT_EQ(same.reg(0), expected);
+}
+
+namespace {
+
+// A guest of k_kvm_clock's on the accelerator with the host's CPU.
+struct ClockMachine : Machines {
+  explicit ClockMachine(const Accelerator& with_host_cpu) : Machines{with_host_cpu, 1} {
+    std::vector<std::uint8_t> code{std::begin(k_kvm_clock), std::end(k_kvm_clock)};
+    code.insert(code.end(), std::begin(k_kvm_clock_read), std::end(k_kvm_clock_read));
+    start(code);
+  }
+  // In nanoseconds, as the guest read it last.
+  std::uint64_t time() { return get(kData + 8); }
+};
+
+std::uint64_t nanoseconds_since(std::chrono::steady_clock::time_point then) {
+  return static_cast<std::uint64_t>(
+      std::chrono::nanoseconds{std::chrono::steady_clock::now() - then}.count());
+}
+
+// The machine with KVM's clock, or nullptr where this accelerator or this KVM has none.
+const Accelerator* with_kvm_clock(const Accelerator& accelerator) {
+  const Accelerator* const with_host_cpu = accelerator.with_host_cpu();
+  if (with_host_cpu == nullptr) return nullptr;
+  std::string error;
+  const auto memory = GuestMemory::create(1u << 20, error);
+  const auto machine = with_host_cpu->create_machine(*memory);
+  if (machine->clock() != nullptr) return with_host_cpu;
+  std::printf("skipped on %s: this KVM has no clock for guests\n",
+              std::string{accelerator.name()}.c_str());
+  return nullptr;
+}
+
+}  // namespace
+
+// What it says between two readings is what the counter says; it stands while the VM is paused.
+CONFORMANCE(kvms_clock_counts_as_the_counter_and_stands_while_paused) {
+  const Accelerator* const with_clock = with_kvm_clock(accelerator);
+  if (with_clock == nullptr) return;
+  ClockMachine machine{*with_clock};
+  const auto began = std::chrono::steady_clock::now();
+  REQUIRE(machine.run_until_counted());
+  const auto ticks = static_cast<double>(machine.get(kData + 0x50) - machine.get(kData + 0x40));
+  const auto passed = static_cast<double>(machine.get(kData + 0x58) - machine.get(kData + 0x48));
+  // The page's own factor, 2^32 / (multiplier * 2^shift), is what the kernel takes the rate to be.
+  const double factor = std::ldexp(machine.get<std::uint32_t>(kData + 0x1018) / 4294967296.0,
+                                   machine.get<std::int8_t>(kData + 0x101c));
+  EXPECT(passed > 0 && std::fabs(ticks * factor / passed - 1) < 0.01);
+  EXPECT(factor > 0.1 && factor < 2);  // nanoseconds a tick: 500 MHz to 10 GHz
+
+  const std::uint64_t before = machine.time();
+  std::this_thread::sleep_for(std::chrono::seconds{1});
+  EXPECT(machine.run_until_counted());
+  EXPECT(machine.time() > before);
+  EXPECT(machine.time() < nanoseconds_since(began) - 990'000'000);
+}
+
+CONFORMANCE(kvms_wall_clock_is_the_hosts) {
+  const Accelerator* const with_clock = with_kvm_clock(accelerator);
+  if (with_clock == nullptr) return;
+  ClockMachine machine{*with_clock};
+  const std::time_t before = std::time(nullptr);
+  REQUIRE(machine.run_until_counted());
+  const std::time_t after = std::time(nullptr);
+  EXPECT_EQ(machine.get<std::uint32_t>(kData + 0x1100) & 1, 0u);
+  const auto seconds = std::time_t{machine.get<std::uint32_t>(kData + 0x1104)};  // at time 0
+  EXPECT(seconds >= before - 1 && seconds <= after);
+  EXPECT(machine.get<std::uint32_t>(kData + 0x1108) < 1'000'000'000u);
+}
+
+// Its time and the guest's pages go along, and on from there; only to where there is such a clock.
+CONFORMANCE(kvms_clock_goes_on_from_a_saved_state) {
+  const Accelerator* const with_clock = with_kvm_clock(accelerator);
+  if (with_clock == nullptr) return;
+  ClockMachine from{*with_clock};
+  REQUIRE(from.run_until_counted());
+  json::Object saved = from.vm->save();
+  const std::uint64_t stood =
+      saved["kvmClock"].find("state")->find("nanoseconds")->integer().value_or(0);
+  // It ran a little on after the guest's last look; the kernel and the page agree to less than this.
+  EXPECT(stood + 1'000'000 >= from.time());
+  const auto then = std::chrono::steady_clock::now();
+  EXPECT_EQ(from.vm->cpu(0)->kvm_system_time, kData + 0x1001);
+
+  Machines to{*with_clock, 1}, stable{accelerator, 1};
+  std::memcpy(to.vm->memory().host(Gpa{0}), from.vm->memory().host(Gpa{0}), 4u << 20);
+  EXPECT_EQ(to.vm->restore(json::Value{saved}), "");
+  std::this_thread::sleep_for(std::chrono::milliseconds{300});
+  EXPECT(to.run_until_counted());
+  EXPECT(to.get(kData + 8) > stood);
+  EXPECT(to.get(kData + 8) < stood + nanoseconds_since(then) - 290'000'000);
+
+  json::Object without = saved;
+  without.erase("kvmClock");
+  EXPECT_EQ(to.vm->restore(json::Value{without}), "kvmClock: the component is missing");
+  without.erase("cpuid");
+  EXPECT(stable.vm->restore(json::Value{without}).starts_with("cpu0: kvmSystemTime: "));
+  EXPECT_EQ(stable.vm->cpu(0)->rip, 0xfff0u);
+}
+
+CONFORMANCE(kvms_clock_is_gone_after_a_reset) {
+  const Accelerator* const with_clock = with_kvm_clock(accelerator);
+  if (with_clock == nullptr) return;
+  ClockMachine machine{*with_clock};
+  REQUIRE(machine.run_until_counted());
+  EXPECT(machine.vm->reset());
+  EXPECT_EQ(machine.vm->cpu(0)->kvm_system_time, 0u);
+  machine.start(k_spin_sum);
+  std::memset(machine.vm->memory().host(Gpa{kData + 0x1000}), 0x5a, 32);
+  CpuState s = *machine.vm->cpu(0);
+  s.gpr[8] = 1000;
+  EXPECT(machine.vm->set_cpu(0, s));
+  EXPECT(machine.run_to_halt());
+  for (unsigned i = 0; i < 32; ++i) EXPECT_EQ(machine.get<std::uint8_t>(kData + 0x1000 + i), 0x5a);
 }
 
 namespace {

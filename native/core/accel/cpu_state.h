@@ -94,7 +94,7 @@ enum class Activity : std::uint8_t { kRunning, kHalted, kWaitForSipi, kShutdown 
 
 struct CpuState {
   static constexpr std::string_view kName = "cpu";
-  static constexpr std::uint32_t kVersion = 2;
+  static constexpr std::uint32_t kVersion = 3;
 
   std::array<std::uint64_t, 16> gpr{};  // RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15
   std::uint64_t rip = 0, rflags = 2;
@@ -110,6 +110,9 @@ struct CpuState {
   std::uint64_t sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
   std::uint64_t tsc_aux = 0, tsc_adjust = 0, pat = 0x0007040600070406, misc_enable = 0;
   std::uint64_t spec_ctrl = 0;
+  // MSR_KVM_WALL_CLOCK_NEW and MSR_KVM_SYSTEM_TIME_NEW (Linux, Documentation/virt/kvm/x86/msr.rst): only
+  // where the machine has a ParavirtualClock.
+  std::uint64_t kvm_wall_clock = 0, kvm_system_time = 0;
   std::uint64_t mtrr_def_type = 0;
   std::array<std::uint64_t, 11> mtrr_fixed{};
   std::array<std::uint64_t, 16> mtrr_variable{};  // base 0, mask 0, base 1, …
@@ -159,6 +162,8 @@ struct CpuState {
     visit("pat", pat);
     visit("miscEnable", misc_enable);
     visit("specCtrl", spec_ctrl);
+    visit("kvmWallClock", kvm_wall_clock);
+    visit("kvmSystemTime", kvm_system_time);
     visit("mtrrDefType", mtrr_def_type);
     visit("mtrrFixed", mtrr_fixed);
     visit("mtrrVariable", mtrr_variable);

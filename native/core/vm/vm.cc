@@ -86,6 +86,7 @@ bool Vm::run() {
   parked_ = 0;
   ++rounds_;
   board_->clock.resume();
+  if (ParavirtualClock* const clock = machine_->clock()) clock->start();
   gate_.notify_all();
   return true;
 }
@@ -176,6 +177,7 @@ bool Vm::park(VcpuIndex) {
   const std::uint64_t round = rounds_;
   if (++parked_ == config_.cpus && phase_ == Phase::kParking) {
     phase_ = Phase::kParked;
+    if (ParavirtualClock* const clock = machine_->clock()) clock->stop();
     board_->clock.pause();
     if (rounds_ != 0) owner_.notice({VmEvent::kParked});  // the first time, create() waits
     gate_.notify_all();

@@ -41,6 +41,16 @@ struct CpuidState {
   }
 };
 
+struct ClockState {
+  static constexpr std::string_view kName = "kvmClock";
+  static constexpr std::uint32_t kVersion = 1;
+  std::uint64_t nanoseconds = 0;
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("nanoseconds", nanoseconds);
+  }
+};
+
 SignalState signal_state(const VcpuSignals& signals) {
   return {signals.has(Signal::kNmi), signals.has(Signal::kInit), signals.has(Signal::kSipi),
           signals.sipi_vector.load(std::memory_order_acquire)};
@@ -73,7 +83,9 @@ std::string read_component(const json::Value& components, const std::string& nam
 
 // What another accelerator saved may be more than this host can run.
 std::string Vm::refused(VcpuIndex vcpu, const CpuState& state) const {
-  const std::string why = machine_->refused_state(state);
+  std::string why = machine_->refused_state(state);
+  if (why.empty() && state.kvm_system_time != 0 && machine_->clock() == nullptr)
+    why = "kvmSystemTime: the guest reads KVM's clock, and this machine has none";
   return why.empty() ? why : numbered("cpu", vcpu) + ": " + why;
 }
 
@@ -101,6 +113,8 @@ json::Object Vm::save() {
   out["a20"] = state::save(GateState{a20_.load(std::memory_order_relaxed) == ~0ull});
   CpuidState cpuid{machine_->own_cpuid(config_.cpus)};
   if (!cpuid.leaves.empty()) out["cpuid"] = state::save(std::move(cpuid));
+  if (const ParavirtualClock* const clock = machine_->clock())
+    out["kvmClock"] = state::save(ClockState{clock->now()});
   for (VcpuIndex i = 0; i < config_.cpus; ++i) {
     out[numbered("cpu", i)] = state::save(vcpus_[i].shown);
     out[numbered("signals", i)] = state::save(signal_state(vcpus_[i].signals));
@@ -121,7 +135,10 @@ std::string Vm::restore(const json::Value& components) {
   GateState gate;
   std::vector<CpuState> cpus(config_.cpus);
   std::vector<SignalState> signals(config_.cpus);
+  ClockState clock;
   error = read_component(components, "a20", gate);
+  if (error.empty() && machine_->clock() != nullptr)
+    error = read_component(components, "kvmClock", clock);
   for (VcpuIndex i = 0; i < config_.cpus && error.empty(); ++i) {
     error = read_component(components, numbered("cpu", i), cpus[i]);
     if (error.empty()) error = read_component(components, numbered("signals", i), signals[i]);
@@ -135,6 +152,7 @@ std::string Vm::restore(const json::Value& components) {
     (void)set_cpu(i, cpus[i]);
     set_signal_state(vcpus_[i].signals, signals[i]);
   }
+  if (machine_->clock() != nullptr) machine_->clock()->set(clock.nanoseconds);
   set_a20(gate.open);
   apply_board();
   return {};

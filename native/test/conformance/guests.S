@@ -693,6 +693,60 @@ second_handler:
     wrmsr
     iret
 
+.code64
+# KVM's clock (Linux, Documentation/virt/kvm/x86/msr.rst): registers a page and asks for the wall clock;
+# reads 4096 times, the first and the last with the counter to DATA + 0x40; then reads for ever, to
+# DATA + 8, and counts.
+.set CLOCK, DATA + 0x1000
+.set WALL, DATA + 0x1100
+kvm_clock:
+    mov ecx, 0x4b564d00
+    mov eax, WALL
+    xor edx, edx
+    wrmsr
+    mov ecx, 0x4b564d01
+    mov eax, CLOCK + 1
+    xor edx, edx
+    wrmsr
+    mov edi, DATA
+    mov esi, CLOCK
+    call kvm_clock_read
+    mov [rdi + 0x40], r9
+    mov [rdi + 0x48], rax
+    mov ebx, 4095
+1:  call kvm_clock_read
+    dec ebx
+    jnz 1b
+    mov [rdi + 0x50], r9
+    mov [rdi + 0x58], rax
+2:  call kvm_clock_read
+    mov [rdi + 8], rax
+    inc qword ptr [rdi]
+    jmp 2b
+kvm_clock_read:
+    mov r8d, [rsi]
+    test r8d, 1
+    jnz kvm_clock_read
+    rdtsc
+    shl rdx, 32
+    or rax, rdx
+    mov r9, rax
+    sub rax, [rsi + 8]
+    movsx ecx, byte ptr [rsi + 28]
+    test ecx, ecx
+    js 1f
+    shl rax, cl
+    jmp 2f
+1:  neg ecx
+    shr rax, cl
+2:  mov r10d, [rsi + 24]
+    mul r10
+    shrd rax, rdx, 32
+    add rax, [rsi + 16]
+    cmp r8d, [rsi]
+    jne kvm_clock_read
+    ret
+.code16
 real_mode:
     mov ax, 0x1234
     mov bx, 0x10

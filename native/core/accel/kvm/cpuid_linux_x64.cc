@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "accel/kvm/clock.h"
 #include "accel/kvm/limits.h"
 
 namespace hv::kvm {
@@ -60,12 +61,23 @@ std::vector<CpuidLeaf> offered() {
   return out;
 }
 
+// KVM's leaves, behind the machine's own (guests look for them at each 0x100): its clock and nothing
+// else.
+void add_clock(std::vector<CpuidLeaf>& table) {
+  constexpr std::uint32_t kBase = 0x4000'0100;
+  constexpr CpuidRegisters kSignature{kBase + 1, 0x4b4d'564b, 0x564b'4d56, 0x4d};  // "KVMKVMKVM"
+  table.push_back({kBase, 0, false, kSignature});
+  table.push_back({kBase + 1, 0, false, {host().leaf(kFeaturesLeaf)->eax & kClockFeatures}});
+}
+
 }  // namespace
 
 std::vector<CpuidLeaf> host_cpuid_here(CpuidSubject cpu) {
   static const std::vector<CpuidLeaf> kOffered = offered();
   cpu.physical_bits = physical_bits();
-  return host_cpuid(cpu, kOffered);
+  std::vector<CpuidLeaf> table = host_cpuid(cpu, kOffered);
+  if (has_clock()) add_clock(table);
+  return table;
 }
 
 CpuidTable host_cpuid_table(const CpuidSubject& cpu) {

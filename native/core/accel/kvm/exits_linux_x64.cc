@@ -96,6 +96,8 @@ std::optional<std::uint64_t> KvmVcpu::read_msr(std::uint32_t index) {
   if (is_apic_msr(index)) return platform_.read_apic_msr(wiring_.index, index);
   if (index == kMsrTsc) return guest_tsc();
   if (index == kMsrTscAdjust) return kept_.tsc_adjust;
+  if (machine_.clock() != nullptr && index == kMsrWallClock) return kept_.kvm_wall_clock;
+  if (machine_.clock() != nullptr && index == kMsrSystemTime) return kept_.kvm_system_time;
   auto kept = read_kept_msr(kept_, index);
   // What the hardware is immune to, only it can say.
   if (kept && index == kMsrArchCapabilities) *kept &= host().arch_capabilities;
@@ -112,6 +114,10 @@ bool KvmVcpu::write_msr(std::uint32_t index, std::uint64_t value) {
     sync_tsc();
     return true;
   }
+  if (machine_.clock() != nullptr && (index == kMsrWallClock || index == kMsrSystemTime)) {
+    write_clock_msr(index, value);
+    return true;
+  }
   const MsrWrite kept = write_kept_msr(kept_, index, value);
   if (kept == MsrWrite::kDone) pass_on(index, value);
   if (kept != MsrWrite::kUnknown) return kept == MsrWrite::kDone;
@@ -122,11 +128,18 @@ bool KvmVcpu::write_msr(std::uint32_t index, std::uint64_t value) {
 void KvmVcpu::pass_on(std::uint32_t index, std::uint64_t value) {
   const auto is = [index](const HardwareMsr& msr) { return msr.index == index; };
   if (std::none_of(std::begin(kHardwareMsrs), std::end(kHardwareMsrs), is)) return;
-  if (!host().has_msr(index)) return;
-  MsrTable table;
-  table.count = 1;
-  table.entries[0] = {index, 0, value};
-  if (vcpu_.call(kSetMsrs, &table) != 1) must(-1, "KVM_SET_MSRS");
+  if (host().has_msr(index)) set_msr(index, value);
+}
+
+// The kernel writes the time into the page at once (the wall clock's), or whenever it changes and the
+// vCPU enters (the system time's).
+void KvmVcpu::write_clock_msr(std::uint32_t index, std::uint64_t value) {
+  if (index == kMsrWallClock) {
+    kept_.kvm_wall_clock = value;
+    return set_msr(index, value);
+  }
+  kept_.kvm_system_time = value;
+  set_system_time();
 }
 
 bool KvmVcpu::write_apic_msr(std::uint32_t index, std::uint64_t value) {

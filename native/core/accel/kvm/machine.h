@@ -10,6 +10,7 @@
 #include "accel/host_counter.h"
 #include "accel/kvm/api.h"
 #include "accel/kvm/bells.h"
+#include "accel/kvm/clock.h"
 
 namespace hv::kvm {
 
@@ -23,6 +24,7 @@ class KvmMachine final : public Machine {
   std::string refused_state(const CpuState& state) const override;
   std::vector<CpuidLeaf> own_cpuid(std::uint32_t count) const override;
   KernelBells* bells() override { return bells_.get(); }
+  ParavirtualClock* clock() override { return clock_.get(); }
 
   const Handle& vm() const { return vm_; }
   bool host_cpu() const { return host_cpu_; }
@@ -54,6 +56,7 @@ class KvmMachine final : public Machine {
   std::size_t run_length_ = 0;
   CounterOffset counter_;
   std::unique_ptr<Ioeventfds> bells_;  // nullptr: none here
+  std::unique_ptr<KvmClock> clock_;    // the same
 };
 
 }  // namespace hv::kvm

@@ -72,6 +72,7 @@ std::string KvmMachine::configure() {
   (void)enable(KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
   if (!divert_msrs()) return failed("KVM_X86_SET_MSR_FILTER");
   bells_ = Ioeventfds::create(vm_);
+  if (host_cpu_ && has_clock()) clock_ = std::make_unique<KvmClock>(vm_);
   return {};
 }
 

@@ -55,6 +55,7 @@ class KvmVcpu final : public Vcpu {
   bool write_msr(std::uint32_t index, std::uint64_t value);
   void pass_on(std::uint32_t index, std::uint64_t value);
   bool write_apic_msr(std::uint32_t index, std::uint64_t value);
+  void write_clock_msr(std::uint32_t index, std::uint64_t value);
   void run_one_in_software();
 
   void set_apic_base(kvm_sregs& out);
@@ -62,6 +63,9 @@ class KvmVcpu final : public Vcpu {
   void get_msrs(CpuState& s) const;
   void load_pdptes(CpuState& s) const;
   void sync_tsc();
+  void set_tsc_offset(std::uint64_t value);
+  void set_system_time();
+  void set_msr(std::uint32_t index, std::uint64_t value);
   std::uint64_t guest_tsc() const {
     return host_tsc() + (counter_can_be_offset() ? tsc_offset_ + kept_.tsc_adjust : 0);
   }
@@ -76,6 +80,7 @@ class KvmVcpu final : public Vcpu {
   CpuState kept_;
   std::uint64_t tsc_hz_ = 0;
   std::uint64_t tsc_offset_ = 0, tsc_round_ = ~0ull;
+  std::uint64_t system_time_ = 0;  // MSR_KVM_SYSTEM_TIME_NEW as the kernel has it
   // IA32_TSC_DEADLINE as the guest wrote it, and what Platform was told.
   std::uint64_t deadline_ = 0, platform_deadline_ = 0;
   bool nmi_offered_ = false;    // since the kernel was last asked for its NMIs

@@ -285,6 +285,7 @@ void KvmVcpu::set_state(const CpuState& s) {
   must(vcpu_.call(kSetXsave, &fpu), "KVM_SET_XSAVE");
   must(vcpu_.call(KVM_SET_DEBUGREGS, &debug), "KVM_SET_DEBUGREGS");
   set_msrs();
+  set_system_time();
   must(vcpu_.call(KVM_SET_VCPU_EVENTS, &events), "KVM_SET_VCPU_EVENTS");
   if (s.accepted_interrupt != 0) kept_.activity = Activity::kRunning;
   run_->ready_for_interrupt_injection = 0;
@@ -333,18 +334,39 @@ void KvmVcpu::sync_tsc() {
   const std::uint64_t round = platform_.clock_rounds();
   if (round == tsc_round_) return;
   tsc_round_ = round;
-  if (!counter_can_be_offset()) return;
+  // The guest may see that it was stopped (msr.rst, flags): no watchdog of its own need bark.
+  if (kept_.kvm_system_time != 0) (void)vcpu_.call(KVM_KVMCLOCK_CTRL);
+  // KVM's clock is in terms of the counter as the kernel takes the guest to see it.
+  if (!counter_can_be_offset()) {
+    if (machine_.clock() != nullptr) set_tsc_offset(0);
+    return;
+  }
   tsc_offset_ = machine_.counter().offset(platform_, tsc_hz_);
-  std::uint64_t value = tsc_offset_ + kept_.tsc_adjust;
+  set_tsc_offset(tsc_offset_ + kept_.tsc_adjust);
+}
+
+void KvmVcpu::set_tsc_offset(std::uint64_t value) {
   kvm_device_attr attribute{};
   attribute.group = KVM_VCPU_TSC_CTRL;
   attribute.attr = KVM_VCPU_TSC_OFFSET;
   attribute.addr = reinterpret_cast<std::uint64_t>(&value);
   if (vcpu_.call(KVM_SET_DEVICE_ATTR, &attribute) == 0) return;
-  MsrTable table;  // before Linux 5.16: close enough, and the kernel aligns the vCPUs
+  set_msr(kMsrTsc, guest_tsc());  // before Linux 5.16: close enough, and the kernel aligns the vCPUs
+}
+
+// The page that the guest named is the kernel's to write; once, since the kernel forgets what it knew of
+// it each time.
+void KvmVcpu::set_system_time() {
+  if (machine_.clock() == nullptr || system_time_ == kept_.kvm_system_time) return;
+  system_time_ = kept_.kvm_system_time;
+  set_msr(kMsrSystemTime, system_time_);
+}
+
+void KvmVcpu::set_msr(std::uint32_t index, std::uint64_t value) {
+  MsrTable table;
   table.count = 1;
-  table.entries[0] = {kMsrTsc, 0, guest_tsc()};
-  if (vcpu_.call(kSetMsrs, &table) != 1) must(-1, "setting the time-stamp counter");
+  table.entries[0] = {index, 0, value};
+  if (vcpu_.call(kSetMsrs, &table) != 1) must(-1, "KVM_SET_MSRS");
 }
 
 }  // namespace hv::kvm
