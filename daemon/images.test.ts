@@ -47,15 +47,15 @@ it("imports a file, whole and of the digest that was named, or not at all", asyn
   const file = daemon.file("import.img", content);
   const sha256 = createHash("sha256").update(content).digest("hex");
   const good = { name: "good", format: "raw", file, sha256 } as const;
-  const done = await daemon.client.call("importImage", { timeout: 60, body: good });
+  const done = await daemon.client.call("importImage", { timeout: 150, body: good });
   expect(done).toMatchObject({ state: "succeeded", result: { image: "good" } });
   expect(done.progress.done).toBe(2 * content.length);
   expect(readFileSync(join(folder(), "good.raw")).equals(content)).toBe(true);
   const bad = { ...good, name: "bad", sha256: "0".repeat(64) };
-  const failed = await daemon.client.call("importImage", { timeout: 60, body: bad });
+  const failed = await daemon.client.call("importImage", { timeout: 150, body: bad });
   expect(failed).toMatchObject({ state: "failed", error: { code: "STORED_IMAGE_DIGEST" } });
   const text = { ...good, name: "text", format: "qcow2" as const };
-  const unfit = await daemon.client.call("importImage", { timeout: 60, body: text });
+  const unfit = await daemon.client.call("importImage", { timeout: 150, body: text });
   expect(unfit.error?.code).toBe("STORED_IMAGE_UNFIT");
   expect(readdirSync(folder()).filter((name) => /bad|text|^\./.test(name))).toEqual([]);
 });
@@ -67,7 +67,7 @@ it("gives an import up, and leaves nothing of it", async () => {
   const { id, state } = await daemon.client.call("importImage", { body });
   expect(state).toBe("running");
   await daemon.client.call("cancelOperation", { operation: id });
-  const ended = await daemon.client.call("getOperation", { operation: id, timeout: 60 });
+  const ended = await daemon.client.call("getOperation", { operation: id, timeout: 150 });
   expect(ended.state).toBe("cancelled");
   expect(readdirSync(folder()).filter((name) => name.includes("endless"))).toEqual([]);
   const none = problemOf(await daemon.raw("GET", "/v1/images/endless"));
@@ -80,7 +80,7 @@ it("goes on with an import after a sudden end", async () => {
   const begun = await daemon.client.call("importImage", { body });
   await daemon.kill("SIGKILL");
   await daemon.launch();
-  const ended = await daemon.client.call("getOperation", { operation: begun.id, timeout: 60 });
+  const ended = await daemon.client.call("getOperation", { operation: begun.id, timeout: 150 });
   expect(ended.state).toBe("succeeded");
   expect(readFileSync(join(folder(), "large.raw")).equals(readFileSync(file))).toBe(true);
   expect(readdirSync(folder()).filter((name) => name.startsWith("."))).toEqual([]);
@@ -106,7 +106,7 @@ it("is a VM's disk by its name, and is not deleted under it", async () => {
   await daemon.client.call("killVm", { vm: "uses" });
   const copied = await daemon.client.call("cloneImage", {
     image: "raw",
-    timeout: 60,
+    timeout: 150,
     body: { name: "copy" },
   });
   expect(copied.state).toBe("succeeded");
@@ -129,7 +129,7 @@ it("is not written to while it is copied, nor copied while it is written to", as
   const path = join(folder(), "shared.raw");
   const held = openSync(path, "r");
   const clone = (name: string) =>
-    daemon.client.call("cloneImage", { image: "shared", timeout: 60, body: { name } });
+    daemon.client.call("cloneImage", { image: "shared", timeout: 150, body: { name } });
   try {
     // As a copy has it.
     expect(host().lockFile(held, true)).toBe(true);
@@ -206,7 +206,7 @@ it("lies on a port of an AHCI controller by its name, and its clone on a file", 
   );
   const done = await daemon.client.call("cloneVm", {
     vm: "ports",
-    timeout: 60,
+    timeout: 150,
     body: { name: "copies", disks: { "4": zero, "0:4:0-1": one } } as never,
   });
   expect(done).toMatchObject({ state: "succeeded" });
@@ -233,7 +233,7 @@ async function aCloneHasItsOwnDisk(original: string): Promise<void> {
   const own = join(daemon.folder, "own.img");
   const done = await daemon.client.call("cloneVm", {
     vm: "uses",
-    timeout: 60,
+    timeout: 150,
     body: { name: "twin", disks: { [slot]: own } },
   });
   expect(done.state).toBe("succeeded");
