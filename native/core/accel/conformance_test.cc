@@ -197,6 +197,10 @@ CONFORMANCE(msrs_keep_what_they_may_hold) {
     EXPECT_EQ(got.vector, -1);
     EXPECT_EQ(got.value, row.value);
   }
+  // SDM Vol. 4, IA32_PRED_CMD: a barrier, which leaves nothing to read.
+  constexpr std::uint64_t kRead = sizeof k_msr - 3;  // RDMSR; HLT
+  EXPECT_EQ(access_msr(rig, 0x49, 1).vector, 13);
+  EXPECT_EQ(rig.get(rig.reg(kRsp) + 8) - Rig::kCode, kRead);
   // The local APIC's go to the platform.
   EXPECT_EQ(access_msr(rig, 0x808, 0x30).value, 0x30u);
   EXPECT_EQ(rig.platform.apic_msrs[0x808], 0x30u);
@@ -217,7 +221,9 @@ CONFORMANCE(msrs_refuse_what_they_may_not) {
       {0x2ff, 0x1000},                  // reserved bits
       {0xc000'0080, 0x1'0d01},          // EFER: reserved bits
       {0x803, std::nullopt},            // an x2APIC register that the platform has not
+      {0x49, 2},                        // IA32_PRED_CMD: reserved bits
       {0x12345, std::nullopt},          // nothing
+      {0xc001'0015, std::nullopt},      // HWCR, of AMD's CPUs
       {0x4b56'4d00, std::nullopt},      // nothing either: no leaf of KVM's is offered
       {0x4b56'4d01, 0x2'1001},
   };
@@ -356,6 +362,17 @@ CONFORMANCE(kvms_clock_is_there_where_the_hosts_cpu_is) {
   EXPECT_EQ(access_msr(rig, 0x4b56'4d00, 0xffff'ffff'ffff'ffff).vector, -1);
   for (const std::uint32_t other : {0x11u, 0x12u, 0x4b56'4d02u, 0x4b56'4d03u, 0x4b56'4d04u})
     EXPECT_EQ(access_msr(rig, other, std::nullopt).vector, 13);
+}
+
+// APM Vol. 2, Appendix A: what AMD's CPUs have, their guests find.
+CONFORMANCE(registers_of_amds_are_there_where_the_cpu_is_amds) {
+  const Accelerator* const with_host_cpu = accelerator.with_host_cpu();
+  if (with_host_cpu == nullptr) return;
+  Rig rig{*with_host_cpu};
+  const bool amd = ask_cpuid(rig, {0})[0].ecx == 0x444d'4163;  // "cAMD"
+  const MsrResult hwcr = access_msr(rig, 0xc001'0015, 0);
+  EXPECT_EQ(hwcr.vector, amd ? -1 : 13);
+  if (amd) EXPECT_EQ(hwcr.value, 1u << 24);
 }
 
 CONFORMANCE(halts_until_an_interrupt_or_nmi_wakes_it) {

@@ -217,8 +217,6 @@ class Host {
     const Registers* const found = find(offered_, leaf, sub);
     return found == nullptr ? Registers{} : *found;
   }
-  // "AuthenticAMD", "HygonGenuine"
-  bool amd() const { return vendor_ == 0x6874'7541 || vendor_ == 0x6f67'7948; }
 
   Registers of_whole(const WholeLeaf& whole, std::uint32_t sub) const {
     if (whole.from == kNobody) return {};
@@ -251,7 +249,7 @@ class Host {
     if (leaf.leaf == 7 && leaf.sub == 0) r.eax = std::min(of(7, 0).eax, kMaxSubleaf7);
     if (leaf.leaf == 0x8000'0000)
       r.eax = std::clamp(of(leaf.leaf, 0).eax, 0x8000'0008u, kMaxExtended);
-    if (!amd()) return;
+    if (!is_amd(vendor_)) return;
     // APM Vol. 3, E.4.1: leaf 1's features once more, and CmpLegacy: the logical CPUs are cores.
     if (leaf.leaf == 0x8000'0001) {
       r.edx |= find(table, 1, 0)->edx & 0x0183'f3ff;

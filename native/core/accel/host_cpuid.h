@@ -32,6 +32,11 @@ struct CpuidLeaf {
 // All leaves that `cpu` has; every other is zero. `offered`: KVM_GET_SUPPORTED_CPUID or the like.
 std::vector<CpuidLeaf> host_cpuid(const CpuidSubject& cpu, std::span<const CpuidLeaf> offered);
 
+// Leaf 0's EBX of AMD and Hygon, whose CPUs are alike.
+constexpr bool is_amd(std::uint32_t vendor) {
+  return vendor == 0x6874'7541 || vendor == 0x6f67'7948;  // "Auth", "Hygo"
+}
+
 // The first difference between two tables, as "leaf 0x1 ecx: 0x… was saved, this host has 0x…"; empty
 // where there is none.
 std::string cpuid_difference(std::span<const CpuidLeaf> saved, std::span<const CpuidLeaf> here);

@@ -84,6 +84,21 @@ constexpr Constant kConstants[] = {
     {0x1d9, 0, true},                   // IA32_DEBUGCTL: LBR and BTF are accepted, not kept
 };
 
+// AMD's APM Vol. 2, Appendix A, and the PPRs of families 17h to 1Ah.
+constexpr struct {
+  std::uint32_t index;
+  std::uint64_t value;
+} kAmdMsrs[] = {
+    {0xc001'0010, 0},         // SYSCFG: no memory encryption, MTRRs of this machine's
+    {0xc001'0015, 1u << 24},  // HWCR: the time-stamp counter counts at P0's frequency
+    {0xc001'001f, 0},         // NB_CFG
+    {0xc001'0020, 0},         // PATCH_LOADER: an update is taken and does nothing
+    {0xc001'0055, 0},         // INT_PENDING: no C1E
+    {0xc001'1022, 0},         // DC_CFG
+    {0xc001'1029, 1u << 1},   // DE_CFG: LFENCE serializes
+    {0xc001'102a, 0},         // BU_CFG2
+};
+
 // IA32_MTRR_FIX64K_00000, FIX16K_80000 and A0000, FIX4K_C0000 to F8000.
 constexpr std::uint32_t kFixedMtrrs[] = {0x250, 0x258, 0x259, 0x268, 0x269, 0x26a,
                                          0x26b, 0x26c, 0x26d, 0x26e, 0x26f};
@@ -143,6 +158,11 @@ const auto* look_up(const Table& table, std::uint32_t index) {
 
 }  // namespace
 
+std::optional<std::uint64_t> read_amd_msr(std::uint32_t index) {
+  const auto* const found = look_up(kAmdMsrs, index);
+  return found == nullptr ? std::nullopt : std::optional{found->value};
+}
+
 std::optional<std::uint64_t> read_kept_msr(const CpuState& state, std::uint32_t index) {
   if (const Plain* plain = look_up(kPlainMsrs, index)) return state.*plain->at;
   if (const Constant* constant = look_up(kConstants, index)) return constant->value;
@@ -153,7 +173,7 @@ std::optional<std::uint64_t> read_kept_msr(const CpuState& state, std::uint32_t 
 MsrWrite write_kept_msr(CpuState& state, std::uint32_t index, std::uint64_t value) {
   const auto refused_unless = [](bool ok) { return ok ? MsrWrite::kDone : MsrWrite::kRefused; };
   // IA32_PRED_CMD: nothing of the state's.
-  if (index == 0x49) return refused_unless((value & ~1ull) == 0);
+  if (index == kMsrPredCmd) return refused_unless((value & ~1ull) == 0);
   if (const Plain* plain = look_up(kPlainMsrs, index)) {
     if (!allowed(plain->rule, value)) return MsrWrite::kRefused;
     state.*plain->at = value;

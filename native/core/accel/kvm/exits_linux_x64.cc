@@ -101,6 +101,7 @@ std::optional<std::uint64_t> KvmVcpu::read_msr(std::uint32_t index) {
   auto kept = read_kept_msr(kept_, index);
   // What the hardware is immune to, only it can say.
   if (kept && index == kMsrArchCapabilities) *kept &= host().arch_capabilities;
+  if (!kept && machine_.amd_cpu()) kept = read_amd_msr(index);
   if (kept) return kept;
   if (platform_.ignore_unknown_msrs()) return 0;
   return std::nullopt;
@@ -121,6 +122,7 @@ bool KvmVcpu::write_msr(std::uint32_t index, std::uint64_t value) {
   const MsrWrite kept = write_kept_msr(kept_, index, value);
   if (kept == MsrWrite::kDone) pass_on(index, value);
   if (kept != MsrWrite::kUnknown) return kept == MsrWrite::kDone;
+  if (machine_.amd_cpu() && read_amd_msr(index)) return true;
   return platform_.ignore_unknown_msrs();
 }
 

@@ -28,6 +28,8 @@ class KvmMachine final : public Machine {
 
   const Handle& vm() const { return vm_; }
   bool host_cpu() const { return host_cpu_; }
+  // Its guests see a CPU of AMD's.
+  bool amd_cpu() const;
   std::size_t run_length() const { return run_length_; }
 
   CounterOffset& counter() { return counter_; }

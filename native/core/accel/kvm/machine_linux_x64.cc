@@ -23,7 +23,8 @@ struct Passed {
   bool write;
 };
 constexpr Passed kAlwaysPassed[] = {
-    {kMsrEfer, true}, {kMsrFsBase, true}, {kMsrGsBase, true}, {kMsrTsc, false}};
+    {kMsrEfer, true}, {kMsrFsBase, true}, {kMsrGsBase, true}, {kMsrTsc, false},
+    {kMsrPredCmd, true}};  // a barrier is the hardware's to make; what it refuses comes to us
 
 // Two ranges hold them all: [0, 0x2000) and [0xc0000000, 0xc0002000).
 constexpr std::uint32_t kRangeLength = 0x2000;
@@ -151,6 +152,11 @@ bool KvmMachine::divert_msrs() {
 
 std::string KvmMachine::refused_state(const CpuState& state) const {
   return kvm::refused_state(state, host_cpu_ ? host_cpuid_table({}) : cpuid_table({}));
+}
+
+bool KvmMachine::amd_cpu() const {
+  const kvm_cpuid_entry2* const vendor = host().leaf(0);
+  return host_cpu_ && vendor != nullptr && is_amd(vendor->ebx);
 }
 
 std::vector<CpuidLeaf> KvmMachine::own_cpuid(std::uint32_t count) const {
