@@ -1,9 +1,12 @@
 #include "softcpu/translator/block_translator.h"
 
+#include <bit>
+
 #include "softcpu/block_cache.h"
 #include "softcpu/opcodes.h"
 #include "softcpu/translator/flag_use.h"
 #include "softcpu/translator/host.h"
+#include "softcpu/translator/recurrence.h"
 
 #if HV_TRANSLATOR
 namespace hv::softcpu::translator {
@@ -28,6 +31,10 @@ const Table& emitters() {
 
 // An instruction's longest code, twice over (hot and cold), and the block's frame.
 constexpr std::size_t kRoomPerInsn = 512, kRoomForFrame = 1024;
+
+constexpr std::size_t tag_offset(bool writes) {
+  return writes ? offsetof(TlbEntry, write_tag) : offsetof(TlbEntry, read_tag);
+}
 
 // Of the system family, but for what says only where interrupts go or what a register is.
 bool may_move_pages(Op op) {
@@ -60,6 +67,7 @@ bool ignores_flags(const Insn& insn) {
 bool BlockTranslator::run(AccessPlan& plan, bool grouped) {
   if (out_.room() < count() * kRoomPerInsn + kRoomForFrame) return false;
   for (const Step& step : trace_.steps) has_system_ |= may_move_pages(step.insn->op);
+  recurrent_ = recurrent_loads(trace_.steps, to_.rip);
   std::uint8_t* const begin = out_.here();
   const std::size_t sites = shared_.sites.size(), links = shared_.links.size();
   plan_ = &plan;
@@ -200,6 +208,7 @@ void BlockTranslator::emit_cold() {
 }
 
 void BlockTranslator::emit_cold_handler(const Cold& cold) {
+  if (cold.guess != nullptr) emit_cold_guess(cold);
   out_.load_imm(kScratch2, reinterpret_cast<std::uintptr_t>(cold.site));
   Assembler::bind(out_.call(),
                   cold.with_flags ? shared_.stubs.handler_with_flags : shared_.stubs.handler);
@@ -350,9 +359,15 @@ void BlockTranslator::access_stack(unsigned base, std::int32_t offset, Access ki
 void BlockTranslator::access_linear(unsigned bytes, Access kind, bool aligned) {
   save_flags();
   flags_lost();
-  look_for_page(bytes, aligned ? bytes - 1 : 0, kind == Access::kWrite);
+  const std::uint64_t alignment = aligned ? bytes - 1 : 0;
   Cold missed = miss();
+  const bool waits = (recurrent_ >> index_ & 1) != 0;
+  if (waits && kind == Access::kRead && std::has_single_bit(bytes))
+    guess_page(bytes, alignment, missed);
+  else
+    look_for_page(bytes, alignment, kind == Access::kWrite);
   missed.add(out_.jcc(kNz));
+  missed.found = out_.here();
   add_cold(missed);
   out_.alu(Alu::kAdd, k64, kAddress,
            Rm::at(kScratch, static_cast<std::int32_t>(offsetof(TlbEntry, addend))));
@@ -362,18 +377,53 @@ void BlockTranslator::access_linear(unsigned bytes, Access kind, bool aligned) {
 // Compares; kScratch is the TLB's entry. `alignment`: bits of the last byte's address that are
 // compared with 0.
 void BlockTranslator::look_for_page(std::int64_t bytes, std::uint64_t alignment, bool writes) {
+  find_entry();
+  out_.alu(Alu::kAdd, k64, kScratch, in_cpu(cpu_.tlb.current_slot()));
+  page_of_last_byte(bytes, alignment);
+  compare_tag(tag_offset(writes));
+}
+
+// As look_for_page() for a load, where the last turn found it: so only the comparison waits for the
+// address, and the load no longer for the entry. The place found last says nothing of the first
+// byte's page; so what is not aligned, and may lie in two, looks as others do.
+void BlockTranslator::guess_page(unsigned bytes, std::uint64_t alignment, Cold& missed) {
+  missed.guess = &cpu_.translated.guesses[shared_.next_guess++ % State::kGuesses];
+  missed.bytes = bytes;
+  missed.alignment = alignment;
+  out_.mov(k32, kScratch, in_cpu(missed.guess));
+  out_.alu(Alu::kAdd, k64, kScratch, in_cpu(cpu_.tlb.current_slot()));
+  page_of_last_byte(bytes, bytes - 1);
+  compare_tag(tag_offset(false));
+}
+
+// The place of the TLB's entry for kAddress, to kScratch.
+void BlockTranslator::find_entry() {
   static_assert(sizeof(TlbEntry) == 32 && Tlb::kEntries == 1024);
   out_.mov(k32, kScratch, Rm::reg(kAddress));
   out_.shift_imm(Shift::kShr, k32, Rm::reg(kScratch), 7);
   out_.alu_imm(Alu::kAnd, k32, Rm::reg(kScratch), (Tlb::kEntries - 1) * sizeof(TlbEntry));
-  out_.alu(Alu::kAdd, k64, kScratch, in_cpu(cpu_.tlb.current_slot()));
+}
+
+void BlockTranslator::page_of_last_byte(std::int64_t bytes, std::uint64_t alignment) {
   if (bytes == 1 || alignment != 0)
     out_.mov(kScratch2, kAddress);
   else
     out_.lea(k64, kScratch2, Rm::at(kAddress, static_cast<std::int32_t>(bytes) - 1));
   out_.alu_imm(Alu::kAnd, k64, Rm::reg(kScratch2), kPageMask | alignment);
-  const std::size_t tag = writes ? offsetof(TlbEntry, write_tag) : offsetof(TlbEntry, read_tag);
+}
+
+void BlockTranslator::compare_tag(std::size_t tag) {
   out_.alu(Alu::kCmp, k64, kScratch2, Rm::at(kScratch, static_cast<std::int32_t>(tag)));
+}
+
+// The guess was wrong: the entry is where the address says, or this is a miss.
+void BlockTranslator::emit_cold_guess(const Cold& cold) {
+  find_entry();
+  out_.mov(k32, in_cpu(cold.guess), kScratch);
+  out_.alu(Alu::kAdd, k64, kScratch, in_cpu(cpu_.tlb.current_slot()));
+  page_of_last_byte(cold.bytes, cold.alignment);
+  compare_tag(tag_offset(false));
+  Assembler::bind(out_.jcc(kZ), cold.found);
 }
 
 BlockTranslator::Cold BlockTranslator::miss() {

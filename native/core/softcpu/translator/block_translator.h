@@ -25,6 +25,7 @@ struct Shared {
   Stubs& stubs;
   std::deque<Site>& sites;
   std::deque<Link>& links;
+  unsigned& next_guess;
   const std::bitset<static_cast<std::size_t>(Op::kCount)>& off;
 };
 
@@ -49,6 +50,10 @@ class BlockTranslator {
     Link* link = nullptr;
     const Group* group = nullptr;  // that the instruction leads
     unsigned slot = 0;
+    std::uint32_t* guess = nullptr;  // set: the entry may be elsewhere in the TLB,
+    std::uint8_t* found = nullptr;   // … and the access goes on there
+    unsigned bytes = 0;              // of that access, and …
+    std::uint64_t alignment = 0;     // … as look_for_page() wants it
     void add(Fixup place) { from[count++] = place; }
   };
 
@@ -86,6 +91,7 @@ class BlockTranslator {
   void emit_cold_handler(const Cold& cold);
   void emit_cold_xmm(const Cold& cold);
   void emit_cold_group(const Cold& cold);
+  void emit_cold_guess(const Cold& cold);
   void finish_block();
   const Site* site();
   void call_handler(const Insn& insn);
@@ -141,6 +147,10 @@ class BlockTranslator {
   void access_member(const Use& use, unsigned slot);
   void address_of(const Use& use, std::int64_t offset);
   void look_for_page(std::int64_t bytes, std::uint64_t alignment, bool writes);
+  void guess_page(unsigned bytes, std::uint64_t alignment, Cold& missed);
+  void find_entry();
+  void page_of_last_byte(std::int64_t bytes, std::uint64_t alignment);
+  void compare_tag(std::size_t tag);
   Cold miss();
 
   // ---- leaving the block
@@ -260,6 +270,7 @@ class BlockTranslator {
   std::uint64_t rip_ = 0;       // after it
   const Site* site_ = nullptr;  // its own, once it needs one
   bool in_host_ = false, in_image_ = true;
+  std::uint64_t recurrent_ = 0;  // of the steps: recurrence.h
   bool has_system_ = false;     // linear addresses may lie elsewhere at the block's end
   bool ended_ = false;          // the block's exits are written
   bool leaves_by_handler_ = false;  // a miss of this instruction sets RIP

@@ -43,6 +43,11 @@ struct State {
     for (Return& entry : returns) entry = {0, &nowhere};
   }
   std::uint64_t addends[8] = {};  // of the pages that groups of accesses go to (access_plan.h)
+  // Where in its bank of the TLB, in bytes, a recurrent load (recurrence.h) found its entry last
+  // time and looks first. No more than that: entries are compared wherever they are found, and any
+  // place within the bank will do. Loads share them when there are many.
+  static constexpr unsigned kGuesses = 512;
+  std::uint32_t guesses[kGuesses] = {};
   // XMM registers and MXCSR, of which the Cpu's copies are stale then. Never while C++ runs.
   std::uint8_t xmm_here = 0;  // kXmmHere, kFloatHere
 };

@@ -40,6 +40,7 @@ struct Translator::Parts {
   Trace trace;
   std::vector<BlockTranslator::Cold> cold;
   AccessPlan plan;
+  unsigned next_guess = 0;  // of State::guesses
   std::uint64_t drops = 0;  // of the block cache, when all this was made
   Link* left_by = nullptr;  // how the last run left: to be linked with what comes next
   // The last run left where a group lay across two pages. What comes next would do the same all too
@@ -82,7 +83,7 @@ void Translator::Parts::reset() {
 }
 
 Translation* Translator::Parts::translate(Block& block, std::uint64_t rip, Shape shape) {
-  Shared shared{cpu, cache, stubs, sites, links, options.off};
+  Shared shared{cpu, cache, stubs, sites, links, next_guess, options.off};
   trace.form(*cpu.blocks, block, rip, options.off,
              !(shape.traced && options.traces));
   Translation& made = translations.emplace_back();
