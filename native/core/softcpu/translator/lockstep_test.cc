@@ -10,6 +10,7 @@
 //   LOCKSTEP_PROGRAMS=100000 LOCKSTEP_SEED=7 lockstep_test   more of them
 #include <sys/time.h>
 
+#include <algorithm>
 #include <cinttypes>
 #include <csignal>
 #include <cstdlib>
@@ -399,8 +400,24 @@ struct Side {
     make_handlers(machine);
     machine.set(machine.state());  // with the TLB flushed
     machine.cpu().choose_translator(TranslatorOptions::parse(how));
+    fresh_ = machine.state();
+    const std::uint8_t* const memory = machine.memory().host(Gpa{0});
+    system_.assign(memory, memory + kSystemEnd);
+  }
+  // A program may have overwritten the guest's own tables or loaded others; the next would then end
+  // with its first exception.
+  void restore_system() {
+    constexpr std::uint64_t kPiece = 0x1000;
+    for (std::uint64_t at = 0; at < kSystemEnd; at += kPiece) {
+      if (at >= kCode && at < kHandlers) continue;  // start() fills it
+      const auto from = system_.begin() + static_cast<std::ptrdiff_t>(at);
+      if (!std::equal(from, from + kPiece, machine.memory().host(Gpa{at})))
+        machine.put(at, {from, from + kPiece});
+    }
+    machine.set(fresh_);
   }
   void start(const Program& program, std::uint64_t seed) {
+    restore_system();
     std::vector<std::uint8_t> code = program.bytes();
     code.resize(kCodeBytes, 0xcc);
     machine.put(kCode, code);
@@ -432,8 +449,12 @@ struct Side {
     });
   }
   TestMachine machine;
-};
 
+ private:
+  static constexpr std::uint64_t kSystemEnd = 0x80000;
+  CpuState fresh_;
+  std::vector<std::uint8_t> system_;
+};
 
 std::string difference(const Side& a, const Side& b) {
   const CpuState x = a.machine.state(), y = b.machine.state();
