@@ -84,6 +84,7 @@ struct VcpuWiring {
   bool ignore_unknown_msrs = false;  // they read 0 and swallow writes; else #GP(0)
 };
 
+class KernelApics;  // irq/kernel_apics.h
 class KernelBells;  // bus/kernel_bells.h
 
 // A clock that the accelerator itself shows to the guest, in nanoseconds, beside those of the machine:
@@ -121,6 +122,11 @@ class Machine {
 
   // nullptr: its guests have none. Lives as long as the machine does.
   virtual ParavirtualClock* clock() { return nullptr; }
+
+  // Before the first vCPU is made: where the host's kernel can keep their local APICs better than we,
+  // it does from now on, and every VM with one must lend them (irq/kernel_apics.h). A vCPU then stays
+  // in run() while it is halted or waits for its SIPI. nullptr: they are ours.
+  virtual KernelApics* use_kernel_apics() { return nullptr; }
 
   // The log of dirty pages (memory/dirty_log.h). Both only while no vCPU is in run().
   // False: the host refuses, and nothing has changed.

@@ -32,6 +32,10 @@ class Platform {
   // INTA: the vector to deliver now, which becomes in service; nullopt when it was withdrawn.
   virtual std::optional<std::uint8_t> acknowledge_interrupt(VcpuIndex vcpu) = 0;
 
+  // Where the vCPU's local APIC is in the host's kernel: it ended a level-triggered vector of the
+  // IO-APIC's.
+  virtual void end_of_interrupt(VcpuIndex, std::uint8_t /* vector */) {}
+
   // The time-stamp counter that all vCPUs share, without IA32_TSC_ADJUST. Hz in tsc_frequency().
   virtual std::uint64_t tsc() = 0;
   virtual std::uint64_t tsc_frequency() const = 0;

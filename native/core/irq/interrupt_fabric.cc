@@ -172,6 +172,46 @@ void InterruptFabric::on_level_eoi(std::function<void(VcpuIndex)> wait) {
   level_eoi_ = std::move(wait);
 }
 
+// --- local APICs in the host's kernel ---
+
+void InterruptFabric::use(KernelApics* kernel) {
+  {
+    std::unique_lock hold(place_);
+    kernel_ = kernel;
+    lent_ = false;
+  }
+  level_messages_changed();
+}
+
+void InterruptFabric::lend() {
+  std::unique_lock hold(place_);
+  if (kernel_ == nullptr || lent_) return;
+  for (const auto& lapic : lapics_) kernel_->give(lapic->index(), lapic->lend());
+  lent_ = true;
+}
+
+void InterruptFabric::take_back() {
+  std::unique_lock hold(place_);
+  if (!lent_) return;
+  for (const auto& lapic : lapics_) lapic->take_back(kernel_->take(lapic->index()));
+  lent_ = false;
+}
+
+void InterruptFabric::end_of_interrupt(VcpuIndex vcpu, std::uint8_t vector) {
+  before_level_eoi(vcpu);
+  broadcast_eoi(vector);
+}
+
+void InterruptFabric::level_messages_changed() {
+  std::shared_lock hold(place_);
+  if (kernel_ == nullptr) return;
+  std::vector<PinMessage> messages;
+  ioapic_.each_level_message([&messages](unsigned pin, const InterruptMessage& message) {
+    messages.push_back({pin, message});
+  });
+  kernel_->watch(messages);
+}
+
 void InterruptFabric::reach_changed() {
   for (const auto& listener : reach_listeners_) listener();
 }
@@ -179,6 +219,8 @@ void InterruptFabric::reach_changed() {
 // --- the bus between IO-APIC, messages and local APICs ---
 
 void InterruptFabric::deliver(const InterruptMessage& message) {
+  std::shared_lock hold(place_);
+  if (lent_) return kernel_->deliver(message);
   if (message.mode == DeliveryMode::kLowestPriority) return deliver_lowest(message);
   for (const auto& lapic : lapics_)
     if (lapic->matches(message)) lapic->accept(message);

@@ -12,7 +12,8 @@
 // Lock order, from the first taken to the last; nobody holds a later one while taking an earlier:
 //   1. a chip that drives lines (PIT, HPET, RTC, TypeScript's devices)
 //   2. the wires (this class)    3. the 8259 pair    4. the IO-APIC
-//   5. one local APIC (never two at once)    6. the timer service    7. the guest clock
+//   5. where the local APICs are (`place_`)
+//   6. one local APIC (never two at once)    7. the timer service    8. the guest clock
 // A chip keeps its lock while it sets a line, so that two changes arrive in their order; nothing
 // calls back into a chip, except reach_changed(), which runs without any lock.
 #pragma once
@@ -23,6 +24,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -31,6 +33,7 @@
 #include "accel/signals.h"
 #include "base/types.h"
 #include "irq/ioapic.h"
+#include "irq/kernel_apics.h"
 #include "irq/lapic.h"
 #include "irq/msi.h"
 #include "irq/pic.h"
@@ -89,6 +92,15 @@ class InterruptFabric final : private ApicBus, private PicHost, private IoApicHo
   void set_gsi(Gsi gsi, IrqSource source, bool level);
   // False: nothing took it (no interrupt address, or a mode that messages may not have).
   bool msi(std::uint64_t address, std::uint32_t data);
+
+  // --- local APICs in the host's kernel (irq/kernel_apics.h), while no vCPU runs ---
+  // Which: before lend(), and nullptr before they are gone.
+  void use(KernelApics* kernel);
+  void lend();
+  void take_back();
+  // A vCPU ended a level-triggered vector there.
+  void end_of_interrupt(VcpuIndex vcpu, std::uint8_t vector);
+
   // NMI to vCPU 0 through LINT1 (the operator's button, port 0x61's and 0x70's errors).
   void pulse_nmi();
 
@@ -125,6 +137,7 @@ class InterruptFabric final : private ApicBus, private PicHost, private IoApicHo
   std::uint8_t acknowledge_pic() override;
   void pic_output(bool level) override;
   void reach_changed() override;
+  void level_messages_changed() override;
 
   void deliver_lowest(const InterruptMessage& message);
   // Under wires_mutex_.
@@ -133,6 +146,10 @@ class InterruptFabric final : private ApicBus, private PicHost, private IoApicHo
 
   std::vector<std::unique_ptr<Lapic>> lapics_;
   Pic pic_{*this};
+  // Held shared by whoever sends to the local APICs, alone by who moves them.
+  std::shared_mutex place_;
+  KernelApics* kernel_ = nullptr;
+  bool lent_ = false;
   IoApic ioapic_;
   mutable std::mutex wires_mutex_;
   std::array<Sources, kWires> wires_;

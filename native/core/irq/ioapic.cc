@@ -57,6 +57,7 @@ void IoApic::reset() {
     state_.id = first_id_;
     state_.entries.fill(kMasked);
     publish_unmasked();
+    host_.level_messages_changed();
   }
   host_.reach_changed();
 }
@@ -73,8 +74,13 @@ void IoApic::set_state(const IoApicState& state) {
     state_.id &= 0xf;
     state_.lines &= pin_bit(kIoApicPins) - 1;
     publish_unmasked();
+    host_.level_messages_changed();
   }
   host_.reach_changed();
+}
+
+std::optional<InterruptMessage> IoApic::level_message(std::uint64_t entry) {
+  return is_level(entry) ? std::optional{message_of(entry)} : std::nullopt;
 }
 
 void IoApic::publish_unmasked() {
@@ -129,8 +135,10 @@ void IoApic::write_register(std::uint8_t index, std::uint32_t value) {
 
 void IoApic::write_entry(unsigned pin, bool high, std::uint32_t value) {
   std::uint64_t& entry = state_.entries[pin];
+  const std::optional<InterruptMessage> before = level_message(entry);
   if (high) {
     entry = (entry & 0xffffffff) | (static_cast<std::uint64_t>(value) << 32 & kHighWritable);
+    if (level_message(entry) != before) host_.level_messages_changed();
     return;
   }
   entry = (entry & ~kLowWritable) | (value & kLowWritable);
@@ -138,6 +146,7 @@ void IoApic::write_entry(unsigned pin, bool high, std::uint32_t value) {
   // mode there and back, which the 82093AA needed.
   if (!is_level(entry)) entry &= ~kRemoteIrr;
   publish_unmasked();
+  if (level_message(entry) != before) host_.level_messages_changed();
   deliver_level(pin);
 }
 

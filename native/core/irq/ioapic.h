@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string_view>
 
 #include "irq/message.h"
@@ -19,6 +20,8 @@ class IoApicHost {
   virtual ~IoApicHost() = default;
   virtual void deliver(const InterruptMessage& message) = 0;
   virtual void reach_changed() = 0;
+  // The entries' level-triggered messages are others than before; called under the lock.
+  virtual void level_messages_changed() = 0;
 };
 
 inline constexpr unsigned kIoApicPins = 24;
@@ -60,8 +63,16 @@ class IoApic {
   void end_of_interrupt(std::uint8_t vector);
   // Pins whose interrupts are delivered, a bit each. Any thread, no lock.
   std::uint32_t unmasked() const noexcept { return unmasked_.load(std::memory_order_acquire); }
+  // What level-triggered pins send, masked or not. Only inside level_messages_changed(), or while
+  // nothing runs.
+  template <class Visit>
+  void each_level_message(Visit visit) const {
+    for (unsigned pin = 0; pin < kIoApicPins; ++pin)
+      if (const auto message = level_message(state_.entries[pin])) visit(pin, *message);
+  }
 
  private:
+  static std::optional<InterruptMessage> level_message(std::uint64_t entry);
   std::uint32_t read_register(std::uint8_t index) const;
   void write_register(std::uint8_t index, std::uint32_t value);
   void write_entry(unsigned pin, bool high, std::uint32_t value);

@@ -103,6 +103,13 @@ struct LapicState {
   }
 };
 
+// On its way to or from a chip in the host's kernel, which counts by itself: `count_start` says
+// nothing here.
+struct LentLapic {
+  LapicState state;
+  std::uint32_t current_count = 0;
+};
+
 class Lapic {
  public:
   static constexpr std::uint64_t kAddress = 0xfee00000;
@@ -137,6 +144,11 @@ class Lapic {
   void accept(const InterruptMessage& message);
   // The local interrupt pins: 0 is the 8259 pair's INT, 1 is NMI.
   void set_lint(unsigned pin, bool level);
+
+  // To the host's kernel (irq/kernel_apics.h), and back. Meanwhile this one decodes nothing, is sent
+  // nothing and counts nothing; INTR is what LINT0 says of the 8259 pair, LINT1 is NMI.
+  LentLapic lend();
+  void take_back(const LentLapic& lent);
 
   VcpuIndex index() const noexcept { return index_; }
 
@@ -200,6 +212,7 @@ class Lapic {
 
   mutable std::mutex mutex_;
   LapicState state_;
+  bool lent_ = false;
 
   // Published by update() for senders; relaxed, since a guest that changes them while interrupts
   // are under way is not told which setting wins.

@@ -50,7 +50,7 @@ std::uint32_t Lapic::arbitration_priority() const {
 
 int Lapic::deliverable() const {
   const int requested = highest(state_.irr);
-  if (requested < 0 || !enabled()) return -1;
+  if (requested < 0 || lent_ || !enabled()) return -1;
   return requested >> 4 > processor_priority() >> 4 ? requested : -1;
 }
 
@@ -58,7 +58,8 @@ int Lapic::deliverable() const {
 // virtual wire mode; ExtINT messages wait for their INTA.
 bool Lapic::ext_int_wanted() const {
   const bool asserted = (state_.lint & 1) != 0;
-  if (mode() == Mode::kDisabled) return asserted;
+  // The kernel's own LINT0 lets it through, or not.
+  if (lent_ || mode() == Mode::kDisabled) return asserted;
   const std::uint32_t lint0 = state_.lvt[kLvtLint0];
   const bool open = (lint0 & kLvtMasked) == 0 && mode_of(lint0) == DeliveryMode::kExtInt;
   return state_.ext_int || (open && asserted);
@@ -77,7 +78,7 @@ void Lapic::update() {
                       std::uint64_t{state_.ldr >> 24} << 32 | state_.id,
                   std::memory_order_relaxed);
   constexpr std::uint64_t kNowhere = ~0ull;
-  base_.store(mode() == Mode::kXapic ? state_.base & ~std::uint64_t{0xfff} : kNowhere,
+  base_.store(mode() == Mode::kXapic && !lent_ ? state_.base & ~std::uint64_t{0xfff} : kNowhere,
               std::memory_order_relaxed);
   arbitrates_.store(enabled(), std::memory_order_relaxed);
   priority_.store(processor_priority(), std::memory_order_relaxed);
@@ -272,7 +273,7 @@ void Lapic::set_lint_locked(unsigned pin, bool level) {
   const auto mask = static_cast<std::uint8_t>(1u << pin);
   const bool rises = level && (state_.lint & mask) == 0;
   state_.lint = static_cast<std::uint8_t>(level ? state_.lint | mask : state_.lint & ~mask);
-  if (mode() == Mode::kDisabled) {
+  if (lent_ || mode() == Mode::kDisabled) {
     if (pin == 1 && rises) signals_.raise(Signal::kNmi);
     return;
   }

@@ -26,6 +26,8 @@ struct InterruptMessage {
   // (0xFFFFFFFF: all).
   bool wide = false;
   std::uint32_t destination = 0;
+
+  bool operator==(const InterruptMessage&) const = default;
 };
 
 }  // namespace hv

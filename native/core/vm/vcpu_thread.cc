@@ -40,11 +40,33 @@ bool VcpuThread::park() {
   return true;
 }
 
+void VcpuThread::refresh() {
+  shown = vcpu_->state();
+  if (activity_ == Activity::kShutdown) shown.activity = activity_;
+}
+
+void VcpuThread::put_changes() {
+  if (changed) vcpu_->set_state(shown);
+  changed = false;
+}
+
+// A vCPU that waits in the kernel waits here only for what the kernel knows nothing of: a reset, and
+// a start-up IPI that was saved as a signal.
+bool VcpuThread::waits_here() const {
+  if (!host_.halts_in_kernel()) return activity_ != Activity::kRunning;
+  return activity_ == Activity::kShutdown ||
+         (activity_ == Activity::kWaitForSipi && signals.has(Signal::kSipi));
+}
+
 void VcpuThread::run() {
   while (!host_.parking()) {
+    if (!waits_here()) {
+      activity_ = Activity::kRunning;
+      leave(vcpu_->run());
+      continue;
+    }
     switch (activity_) {
       case Activity::kRunning:
-        leave(vcpu_->run());
         break;
       case Activity::kHalted:
         halt();

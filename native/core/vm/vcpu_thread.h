@@ -25,6 +25,8 @@ class VcpuHost {
   // False: the thread must end.
   virtual bool park(VcpuIndex vcpu) = 0;
   virtual bool parking() const noexcept = 0;
+  // Whether Vcpu::run() itself waits for what ends HLT and wait-for-SIPI (Machine::use_kernel_apics()).
+  virtual bool halts_in_kernel() const noexcept = 0;
   // This vCPU can be woken by these signals alone (NMI, INIT, SIPI: by another vCPU, and by nothing
   // where there is none awake). 0: it is not dead.
   virtual void set_dead(VcpuIndex vcpu, std::uint32_t wakers) = 0;
@@ -46,12 +48,18 @@ class VcpuThread {
   CpuState shown = {};
   bool changed = true;
 
+  // While parked, any thread, where Vcpu::state() and set_state() may be called on any
+  // (Machine::use_kernel_apics()): reads `shown` again, or puts it where it was changed.
+  void refresh();
+  void put_changes();
+
   // Any thread, between the vCPU's first parking and the VM's stop.
   VcpuCounters counters() const { return vcpu_->counters(); }
 
  private:
   void main(Machine& machine, const VcpuWiring& wiring);
   bool park();
+  bool waits_here() const;
   void run();
   void leave(Exit exit);
   void halt();

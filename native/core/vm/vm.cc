@@ -57,6 +57,10 @@ std::string Vm::assemble(const Accelerator& accelerator) {
                           config_.x2apic};
   board_ = std::make_unique<Board>(board, signals_, *bus_);
   crowded_ = config_.cpus > host::usable_cores();
+  kernel_apics_ = machine_->use_kernel_apics();
+  board_->fabric.use(kernel_apics_);
+  if (kernel_apics_ != nullptr)
+    look_timer_ = std::make_unique<Timer>(board_->timers, [this](std::uint64_t) { look_for_life(); });
   reset_cpus();
   return {};
 }
@@ -74,6 +78,8 @@ void Vm::start_threads() {
 Vm::~Vm() {
   stop();
   for (VcpuThread& vcpu : vcpus_) vcpu.join();
+  look_timer_.reset();
+  if (board_ != nullptr) board_->fabric.use(nullptr);  // before the machine, which has them
 }
 
 // --- the owner's thread -----------------------------------------------------------------------
@@ -81,13 +87,11 @@ Vm::~Vm() {
 bool Vm::run() {
   std::scoped_lock hold{mutex_};
   if (phase_ != Phase::kParked) return false;
-  parking_.store(false, std::memory_order_seq_cst);
-  phase_ = Phase::kRunning;
-  parked_ = 0;
   ++rounds_;
   board_->clock.resume();
   if (ParavirtualClock* const clock = machine_->clock()) clock->start();
-  gate_.notify_all();
+  if (kernel_apics_ != nullptr) lend_apics();
+  open_gate();
   return true;
 }
 
@@ -98,6 +102,7 @@ void Vm::kick_all() {
 void Vm::park() {
   {
     std::scoped_lock hold{mutex_};
+    looking_.store(false, std::memory_order_seq_cst);
     if (phase_ != Phase::kRunning) return;
     phase_ = Phase::kParking;
     parking_.store(true, std::memory_order_seq_cst);
@@ -170,49 +175,8 @@ std::optional<std::vector<std::uint64_t>> Vm::take_written() {
   return machine_->take_written();
 }
 
-// --- the gate -----------------------------------------------------------------------------------
-
-bool Vm::park(VcpuIndex) {
-  std::unique_lock lock{mutex_};
-  const std::uint64_t round = rounds_;
-  if (++parked_ == config_.cpus && phase_ == Phase::kParking) {
-    phase_ = Phase::kParked;
-    if (ParavirtualClock* const clock = machine_->clock()) clock->stop();
-    board_->clock.pause();
-    if (rounds_ != 0) owner_.notice({VmEvent::kParked});  // the first time, create() waits
-    gate_.notify_all();
-  }
-  gate_.wait(lock, [&] { return rounds_ != round || phase_ == Phase::kStopped; });
-  if (phase_ != Phase::kStopped) return true;
-  if (++ended_ == config_.cpus) owner_.notice({VmEvent::kExited});
-  return false;
-}
-
-void Vm::set_dead(VcpuIndex vcpu, std::uint32_t wakers) {
-  const bool was = wakers_[vcpu] != 0, is = wakers != 0;
-  if (wakers_[vcpu] == wakers) return;  // only this vCPU's thread changes it
-  std::scoped_lock hold{mutex_};
-  wakers_[vcpu] = wakers;
-  if (was != is) dead_count_ += is ? 1u : ~0u;
-  if (is && all_dead() && phase_ == Phase::kRunning) owner_.notice({VmEvent::kHalted});
-}
-
-// A vCPU to which the last one sent a SIPI before it halted is asleep still, but not for long: it
-// comes back here should it die again.
-bool Vm::all_dead() const {
-  if (dead_count_ != config_.cpus) return false;
-  for (VcpuIndex i = 0; i < config_.cpus; ++i)
-    if ((signals_[i]->pending() & wakers_[i]) != 0) return false;
-  return true;
-}
-
-void Vm::triple_fault(VcpuIndex vcpu) {
-  owner_.notice({VmEvent::kTripleFault, vcpu});
-  park();
-}
-
 void Vm::refuse_unclaimed(const Bus::Unclaimed& access) {
-  if (parking()) return;  // one is enough
+  if (parking() && !looking_.load(std::memory_order_seq_cst)) return;  // one is enough
   owner_.notice({VmEvent::kUnhandledIo, access.vcpu, 0, describe(access)});
   park();
 }
@@ -252,6 +216,10 @@ void Vm::set_cr8(VcpuIndex vcpu, std::uint8_t value) { board_->fabric.lapic(vcpu
 
 std::optional<std::uint8_t> Vm::acknowledge_interrupt(VcpuIndex vcpu) {
   return board_->fabric.lapic(vcpu).acknowledge();
+}
+
+void Vm::end_of_interrupt(VcpuIndex vcpu, std::uint8_t vector) {
+  board_->fabric.end_of_interrupt(vcpu, vector);
 }
 
 std::uint64_t Vm::tsc() { return board_->clock.tsc(); }

@@ -85,9 +85,20 @@ class Vm final : private VcpuHost, private Platform {
   // VcpuHost
   bool park(VcpuIndex vcpu) override;
   bool parking() const noexcept override { return parking_.load(std::memory_order_seq_cst); }
+  bool halts_in_kernel() const noexcept override { return kernel_apics_ != nullptr; }
   void set_dead(VcpuIndex vcpu, std::uint32_t wakers) override;
   bool all_dead() const;
   void triple_fault(VcpuIndex vcpu) override;
+
+  // What the last vCPU to park does (vm_gate.cc). Under the mutex.
+  void all_parked();
+  void refresh_cpus();
+  void open_gate();
+  void lend_apics();
+  void look_for_life();
+  void end_look();
+  bool quiet_since_last_look();
+  bool lifeless(VcpuIndex vcpu) const;
 
   // Platform
   std::uint32_t in(VcpuIndex vcpu, std::uint16_t port, unsigned size) override;
@@ -100,6 +111,7 @@ class Vm final : private VcpuHost, private Platform {
   std::uint8_t cr8(VcpuIndex vcpu) override;
   void set_cr8(VcpuIndex vcpu, std::uint8_t value) override;
   std::optional<std::uint8_t> acknowledge_interrupt(VcpuIndex vcpu) override;
+  void end_of_interrupt(VcpuIndex vcpu, std::uint8_t vector) override;
   std::uint64_t tsc() override;
   std::uint64_t tsc_frequency() const override;
   // Written only while every vCPU waits at the gate.
@@ -127,8 +139,18 @@ class Vm final : private VcpuHost, private Platform {
   VcpuIndex parked_ = 0;
   VcpuIndex ended_ = 0;
   std::uint64_t rounds_ = 0;  // how often the VM was let run
+  std::uint64_t openings_ = 0;  // how often the gate opened
   std::array<std::uint32_t, kMaxVcpus> wakers_{};  // 0: not dead
   VcpuIndex dead_count_ = 0;
+
+  // Where the vCPUs halt in the host's kernel, it tells nobody that nothing will wake them: at times
+  // all are called out of the guest for a look (vm_gate.cc).
+  KernelApics* kernel_apics_ = nullptr;
+  std::atomic<bool> looking_{false};  // parking is for a look alone
+  std::uint64_t exits_at_last_look_ = 0;
+  GuestNs look_again_ = 0;
+  bool told_dead_ = false;
+  std::unique_ptr<Timer> look_timer_;
 };
 
 }  // namespace hv
