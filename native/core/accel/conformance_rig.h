@@ -4,6 +4,7 @@
 #pragma once
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <initializer_list>
@@ -254,6 +255,40 @@ class SoftEngine final : public Accelerator {
 inline bool in_software(const Accelerator& accelerator) {
   return accelerator.name().starts_with("soft");
 }
+
+inline bool keeps_apics(const Accelerator& accelerator) {
+  std::string error;
+  const auto memory = GuestMemory::create(1u << 20, error);
+  const auto machine = memory == nullptr ? nullptr : accelerator.create_machine(*memory);
+  return machine != nullptr && machine->use_kernel_apics() != nullptr;
+}
+
+// KVM with the local APICs where `words` say (docs/kvm.md, XHYVED_KVM): another machine only where
+// there are interrupt controllers around the vCPUs.
+class KvmForm final : public Accelerator {
+ public:
+  KvmForm(const Accelerator& kvm, std::string_view name, const char* words)
+      : kvm_{kvm}, name_{name}, words_{words} {}
+
+  std::string_view name() const override { return name_; }
+  std::optional<std::string> unavailable() const override {
+    if (const auto why = kvm_.unavailable()) return why;
+    const bool wanted = std::string_view{words_} == "split-irqchip";
+    if (keeps_apics(*this) == wanted) return std::nullopt;
+    return std::string{name_} + ": this host's kernel lacks some of what it needs";
+  }
+  std::unique_ptr<Machine> create_machine(GuestMemory& memory) const override {
+    ::setenv("XHYVED_KVM", words_, 1);
+    auto machine = kvm_.create_machine(memory);
+    ::unsetenv("XHYVED_KVM");
+    return machine;
+  }
+
+ private:
+  const Accelerator& kvm_;
+  const std::string_view name_;
+  const char* const words_;
+};
 
 // Accelerators of this test program beside the host's: a simulated Mac's (native/sim).
 inline std::vector<const Accelerator*>& others() {

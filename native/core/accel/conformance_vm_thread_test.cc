@@ -10,6 +10,7 @@
 #include "accel/frequencies.h"
 #include "base/json.h"
 #include "bus/consumer.h"
+#include "irq/kernel_apics.h"
 #include "vm/test_owner.h"
 #include "vm/vm.h"
 
@@ -23,6 +24,18 @@ constexpr std::chrono::seconds kPatience{60};
 
 constexpr std::uint64_t kCode = 0x10000, kData = 0x20000, kIdt = 0xc000, kGdt = 0x9000,
                         kHandler = 0xe000, kSecond = 0x8000, kSecondHandler = 0x8100;
+
+// With machines around them, KVM's vCPUs come in two forms: beside the one that it chooses here, the
+// other.
+const bool both_forms = [] {
+  for (const Accelerator* one : accelerators()) {
+    if (one->name() != "kvm" || one->unavailable()) continue;
+    static const KvmForm split{*one, "kvm with a split irqchip", "split-irqchip"};
+    static const KvmForm own{*one, "kvm with our local APICs", "own-apics"};
+    others().push_back(keeps_apics(*one) ? &own : &split);
+  }
+  return true;
+}();
 
 // A VM that starts in 64-bit code with flat memory.
 struct Machines {
@@ -87,6 +100,16 @@ struct Machines {
     park();
     return counted() > before;
   }
+  // Until the number at `at` is at least `count`, as the running guest writes it.
+  bool await(std::uint64_t at, std::uint64_t count) {
+    const auto* const number = reinterpret_cast<std::uint64_t*>(vm->memory().host(Gpa{at}));
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    while (__atomic_load_n(number, __ATOMIC_RELAXED) < count) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    }
+    return true;
+  }
   bool run_to_halt() {
     EXPECT(vm->run());
     const bool halted = owner.await(VmEvent::kHalted).has_value();
@@ -138,6 +161,70 @@ CONFORMANCE(the_local_timer_wakes_a_halted_vcpu) {
   EXPECT(machine.reg(9) > machine.reg(8));
   // 25000 crystal ticks are a millisecond, 5 million of the counter about two.
   EXPECT(machine.vm->board().clock.now() >= 2'500'000u);
+}
+
+namespace {
+
+// STI; HLT; over again.
+constexpr std::uint8_t kWait[] = {0xfb, 0xf4, 0xeb, 0xfc};
+constexpr unsigned kPin = 20;
+constexpr IrqSource kSource = 3;
+
+std::string flaw_of_apics(const Accelerator& accelerator) {
+  std::string error;
+  const auto memory = GuestMemory::create(1u << 20, error);
+  const auto machine = accelerator.create_machine(*memory);
+  KernelApics* const apics = machine == nullptr ? nullptr : machine->use_kernel_apics();
+  return apics == nullptr ? std::string{} : apics->flaw();
+}
+
+}  // namespace
+
+// Each delivery of a line that stays asserted needs the EOI of the one before it.
+CONFORMANCE(a_level_line_comes_again_after_its_eoi) {
+  if (const std::string why = flaw_of_apics(accelerator); !why.empty()) {
+    std::printf("skipped on %s: %s\n", std::string{accelerator.name()}.c_str(), why.c_str());
+    return;
+  }
+  Machines machine{accelerator, 1};
+  machine.start(kWait);
+  InterruptFabric& fabric = machine.vm->board().fabric;
+  fabric.ioapic().write(0, 4, 0x10 + 2 * kPin);
+  fabric.ioapic().write(0x10, 4, 0x8040);  // level-triggered, vector 0x40, to APIC 0
+  EXPECT(machine.vm->run());
+  fabric.set_ioapic_pin(kPin, kSource, true);
+  EXPECT(machine.await(kData + 8, 5));
+  machine.park();
+  fabric.set_ioapic_pin(kPin, kSource, false);
+  const std::uint64_t counted = machine.get(kData + 8);
+  EXPECT(machine.vm->run());
+  std::this_thread::sleep_for(std::chrono::milliseconds{20});
+  machine.park();
+  EXPECT(machine.get(kData + 8) <= counted + 1);  // the one under way
+  EXPECT(machine.vm->run());
+  fabric.set_ioapic_pin(kPin, kSource, true);
+  EXPECT(machine.await(kData + 8, counted + 5));
+  machine.park();
+}
+
+// The 8259 pair's INT, through LINT0 as firmware leaves it.
+CONFORMANCE(the_8259_pair_wakes_a_halted_vcpu) {
+  Machines machine{accelerator, 1};
+  machine.start(kWait);
+  machine.put64(kIdt + 16 * 0x33, (kHandler + 0x100) | std::uint64_t{8} << 16 | 0x8e00ull << 32);
+  machine.put(kHandler + 0x100, k_count_0);
+  InterruptFabric& fabric = machine.vm->board().fabric;
+  // ICW1 to ICW4 of the master: edges, vectors from 0x30 on, a slave at 2, automatic EOI.
+  fabric.pic().write(0x20, 1, 0x11);
+  for (const std::uint32_t word : {0x30u, 4u, 3u, 0xf7u}) fabric.pic().write(0x21, 1, word);
+  for (std::uint64_t i = 1; i <= 20; ++i) {
+    EXPECT(machine.vm->run());
+    fabric.set_isa(3, kSource, true);
+    if (!EXPECT(machine.await(kData, i))) break;
+    fabric.set_isa(3, kSource, false);
+    machine.park();
+  }
+  EXPECT_EQ(machine.get(kData), 20u);
 }
 
 CONFORMANCE(the_counter_stands_while_the_vm_is_paused) {
@@ -628,6 +715,60 @@ CONFORMANCE(a_paused_vm_takes_everything_along) {
         break;
       }
     EXPECT_EQ(to.get(kBefore + 16), 0x1234'5678u);  // CR2: it did write
+  }
+}
+
+// Halted between the ticks of the local APIC's timer: they go on where it goes on.
+CONFORMANCE(a_halted_vm_takes_its_timer_along) {
+  for (const Accelerator* other : usable()) {
+    if (!together(accelerator, *other)) continue;
+    Machines from{accelerator, 1}, to{*other, 1};
+    from.start(kWait);
+    Lapic& lapic = from.vm->board().fabric.lapic(0);
+    lapic.write(0xf0, 4, 0x1ff);
+    lapic.write(0x3e0, 4, 0xb);
+    lapic.write(0x320, 4, 0x2'0040);  // periodic
+    lapic.write(0x380, 4, 50'000);    // 2 ms
+    EXPECT(from.vm->run());
+    EXPECT(from.await(kData + 8, 3));
+    from.park();
+    const json::Value saved{from.vm->save()};
+    move_memory(from, to);
+    EXPECT_EQ(to.vm->restore(saved), "");
+    const LapicState before = from.vm->board().fabric.lapic(0).state();
+    EXPECT_EQ(to.vm->board().fabric.lapic(0).read(0x380, 4), 50'000u);
+    EXPECT_EQ(before.lvt[kLvtTimer], 0x2'0040u);
+    const std::uint64_t counted = to.get(kData + 8);
+    EXPECT(to.vm->run());
+    EXPECT(to.await(kData + 8, counted + 3));
+    to.park();
+  }
+}
+
+// One vCPU started and halted with its APIC in x2APIC mode, the other about to wake it from xAPIC.
+CONFORMANCE(two_vcpus_move_with_what_is_between_them) {
+  for (const Accelerator* other : usable()) {
+    if (!together(accelerator, *other)) continue;
+    Machines from{accelerator, 2}, to{*other, 2};
+    from.put(kSecond, k_second);
+    from.put(kSecondHandler, k_second_handler);
+    from.start(k_start_second);
+    const auto mark = [&from] { return from.get<std::uint16_t>(kData) == 0x600du; };
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    while (!mark() && std::chrono::steady_clock::now() < deadline) {
+      EXPECT(from.vm->run());
+      std::this_thread::sleep_for(std::chrono::milliseconds{1});
+      from.park();
+    }
+    EXPECT(mark());
+    const json::Value saved{from.vm->save()};
+    move_memory(from, to);
+    EXPECT_EQ(to.vm->restore(saved), "");
+    EXPECT(to.vm->run());
+    EXPECT(to.await(kData, 0x0000'0001'0000'600d));
+    to.park();
+    EXPECT_EQ(to.get<std::uint16_t>(kData + 4), 1u);
+    EXPECT(to.vm->cpu(1)->activity == Activity::kHalted);
   }
 }
 

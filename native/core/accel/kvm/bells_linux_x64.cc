@@ -5,17 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <string_view>
+
+#include "accel/kvm/switches.h"
 
 namespace hv::kvm {
 namespace {
-
-// The one switch, for comparing and for doubt: every doorbell then leaves the guest.
-bool turned_off() {
-  const char* const words = std::getenv("XHYVED_KVM");
-  return words != nullptr && std::string_view{words} == "no-ioeventfd";
-}
 
 // A write of any width, at one address: KVM_CAP_IOEVENTFD_ANY_LENGTH (Linux 4.4).
 bool offered(const Handle& vm) {
@@ -27,7 +21,7 @@ bool offered(const Handle& vm) {
 }  // namespace
 
 std::unique_ptr<Ioeventfds> Ioeventfds::create(const Handle& vm) {
-  if (turned_off() || !offered(vm)) return nullptr;
+  if (switched("no-ioeventfd") || !offered(vm)) return nullptr;
   Handle all{::epoll_create1(EPOLL_CLOEXEC)};
   if (!all) return nullptr;
   return std::unique_ptr<Ioeventfds>{new Ioeventfds{vm, std::move(all)}};

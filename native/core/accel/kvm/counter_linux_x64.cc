@@ -1,30 +1,15 @@
 // Whether a guest's time-stamp counter can be set apart from the host's: KVM under which guest code
 // runs as a plain process (kvm_pvm) takes an offset and does not apply it. Only a guest can tell.
-#include <sys/mman.h>
-
 #include <cstring>
 
 #include "accel/kvm/api.h"
+#include "accel/kvm/mapping.h"
 
 namespace hv::kvm {
 namespace {
 
 constexpr std::uint64_t kPage = 4096, kFar = 1ull << 60;
 constexpr std::uint8_t kReadCounter[] = {0x0f, 0x31, 0xf4};  // rdtsc; hlt
-
-struct Mapping {
-  explicit Mapping(std::size_t size, int fd)
-      : length{size},
-        at{::mmap(nullptr, size, PROT_READ | PROT_WRITE,
-                  fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0)} {}
-  ~Mapping() {
-    if (at != MAP_FAILED) ::munmap(at, length);
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  const std::size_t length;
-  void* const at;
-};
 
 // The counter as the guest reads it in real mode at address 0; 0 where it could not run.
 std::uint64_t read_in_guest(const Handle& vcpu, const kvm_run& run) {

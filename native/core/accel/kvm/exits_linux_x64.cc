@@ -31,6 +31,9 @@ std::optional<Exit> KvmVcpu::answer() {
     case KVM_EXIT_SYSTEM_EVENT:
       kept_.activity = Activity::kShutdown;
       return Exit::kTripleFault;
+    case KVM_EXIT_IOAPIC_EOI:
+      platform_.end_of_interrupt(wiring_.index, run_->eoi.vector);
+      return std::nullopt;
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_SET_TPR:
@@ -87,6 +90,8 @@ void KvmVcpu::answer_wrmsr() {
 }
 
 std::optional<std::uint64_t> KvmVcpu::read_msr(std::uint32_t index) {
+  // Where the kernel has the APIC, only what it refuses comes here.
+  if (is_apic_msr(index) && has_kernel_apic()) return std::nullopt;
   // The platform's deadline is in terms of its own counter; the guest's is of another frequency.
   if (index == kMsrTscDeadline) {
     const auto armed = platform_.read_apic_msr(wiring_.index, index);
@@ -144,16 +149,21 @@ void KvmVcpu::write_clock_msr(std::uint32_t index, std::uint64_t value) {
   set_system_time();
 }
 
+// A deadline of the guest's counter in terms of Platform's.
+std::uint64_t KvmVcpu::to_platform(std::uint64_t deadline) {
+  const std::uint64_t now = guest_tsc(), there = platform_.tsc();
+  const auto ahead = static_cast<std::int64_t>(deadline - now);
+  const std::uint64_t wait =
+      ahead <= 0 ? 0 : scale(static_cast<std::uint64_t>(ahead), platform_.tsc_frequency(), tsc_hz_);
+  // Never 0, which would disarm; past the end of the counter is never.
+  return there + wait < there ? ~0ull : std::max<std::uint64_t>(there + wait, 1);
+}
+
 bool KvmVcpu::write_apic_msr(std::uint32_t index, std::uint64_t value) {
+  if (has_kernel_apic()) return false;
   if (index == kMsrTscDeadline && value != 0) {
-    const std::uint64_t now = guest_tsc(), there = platform_.tsc();
-    const auto ahead = static_cast<std::int64_t>(value - now);
-    const std::uint64_t wait =
-        ahead <= 0 ? 0 : scale(static_cast<std::uint64_t>(ahead), platform_.tsc_frequency(), tsc_hz_);
     deadline_ = value;
-    // Never 0, which would disarm; past the end of the counter is never.
-    value = there + wait < there ? ~0ull : std::max<std::uint64_t>(there + wait, 1);
-    platform_deadline_ = value;
+    value = platform_deadline_ = to_platform(value);
   }
   if (!platform_.write_apic_msr(wiring_.index, index, value)) return false;
   if (index == kMsrApicBase) {

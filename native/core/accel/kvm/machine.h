@@ -1,4 +1,5 @@
-// A VM of KVM's: memory slots over the guest mapping, no interrupt controller of the kernel's, and
+// A VM of KVM's: memory slots over the guest mapping, the kernel's local APICs where they are
+// the faster (split_irqchip.h), and
 // the time-stamp counter that its vCPUs share.
 #pragma once
 #include <array>
@@ -11,6 +12,7 @@
 #include "accel/kvm/api.h"
 #include "accel/kvm/bells.h"
 #include "accel/kvm/clock.h"
+#include "accel/kvm/split_irqchip.h"
 
 namespace hv::kvm {
 
@@ -25,6 +27,9 @@ class KvmMachine final : public Machine {
   std::vector<CpuidLeaf> own_cpuid(std::uint32_t count) const override;
   KernelBells* bells() override { return bells_.get(); }
   ParavirtualClock* clock() override { return clock_.get(); }
+  KernelApics* use_kernel_apics() override;
+  // nullptr: the local APICs are ours.
+  SplitIrqchip* split_irqchip() { return split_.get(); }
 
   const Handle& vm() const { return vm_; }
   bool host_cpu() const { return host_cpu_; }
@@ -35,6 +40,8 @@ class KvmMachine final : public Machine {
   CounterOffset& counter() { return counter_; }
 
  private:
+  enum class Apics : std::uint8_t { kFaster, kOurs, kKernels };
+
   // A slot of the kernel's: a contiguous part of the guest's RAM.
   struct Slot {
     std::uint32_t number;
@@ -59,6 +66,8 @@ class KvmMachine final : public Machine {
   CounterOffset counter_;
   std::unique_ptr<Ioeventfds> bells_;  // nullptr: none here
   std::unique_ptr<KvmClock> clock_;    // the same
+  Apics choice_ = Apics::kFaster;
+  std::unique_ptr<SplitIrqchip> split_;
 };
 
 }  // namespace hv::kvm

@@ -2,10 +2,13 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "accel/kvm/limits.h"
+#include "accel/kvm/split_probe.h"
 #include "accel/kvm/state.h"
+#include "accel/kvm/switches.h"
 #include "accel/kvm/vcpu.h"
 #include "accel/msr_policy.h"
 
@@ -74,6 +77,9 @@ std::string KvmMachine::configure() {
   if (!divert_msrs()) return failed("KVM_X86_SET_MSR_FILTER");
   bells_ = Ioeventfds::create(vm_);
   if (host_cpu_ && has_clock()) clock_ = std::make_unique<KvmClock>(vm_);
+  choice_ = switched("split-irqchip") ? Apics::kKernels
+            : switched("own-apics")   ? Apics::kOurs
+                                      : Apics::kFaster;
   return {};
 }
 
@@ -138,6 +144,7 @@ bool KvmMachine::divert_msrs() {
   for (const Passed& msr : kAlwaysPassed) bitmaps.pass(msr.index, msr.write);
   for (const HardwareMsr& msr : kHardwareMsrs)
     if (host().has_msr(msr.index)) bitmaps.pass(msr.index, msr.passes_writes);
+  if (split_ != nullptr) bitmaps.pass(kMsrApicBase, true), bitmaps.pass(kMsrTscDeadline, true);
   kvm_msr_filter filter{};
   filter.flags = KVM_MSR_FILTER_DEFAULT_DENY;
   unsigned n = 0;
@@ -148,6 +155,15 @@ bool KvmMachine::divert_msrs() {
                           bitmaps.write[range].data()};
   }
   return vm_.call(KVM_X86_SET_MSR_FILTER, &filter) == 0;
+}
+
+// The MSRs of the local APIC go past the filter with it; x2APIC's always do.
+KernelApics* KvmMachine::use_kernel_apics() {
+  const bool wanted = choice_ == Apics::kKernels ||
+                      (choice_ == Apics::kFaster && own_apics_reason().empty());
+  if (wanted) split_ = SplitIrqchip::create(vm_);
+  if (split_ != nullptr && !divert_msrs()) std::perror("kvm: KVM_X86_SET_MSR_FILTER");
+  return split_.get();
 }
 
 std::string KvmMachine::refused_state(const CpuState& state) const {

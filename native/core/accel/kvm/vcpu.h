@@ -13,6 +13,7 @@
 #include "accel/kvm/api.h"
 #include "accel/kvm/machine.h"
 #include "accel/msr_policy.h"
+#include "irq/lapic.h"
 
 namespace hv::kvm {
 
@@ -25,6 +26,11 @@ class KvmVcpu final : public Vcpu {
   CpuState state() const override;
   void set_state(const CpuState& state) override;
   VcpuCounters counters() const override;
+
+  // With the kernel's local APIC (apic_linux_x64.cc; irq/kernel_apics.h).
+  void settle_apic();
+  void give_apic(const LentLapic& apic);
+  LentLapic take_apic();
 
  private:
   // Between two stays in the guest. nullopt: go on.
@@ -41,6 +47,7 @@ class KvmVcpu final : public Vcpu {
   void open_vcpu();
   void set_cpuid();
   void publish_kick();
+  void turn_back_at_entry();
   void drain_kicks();
   void finish_access();
   void follow_cr8();
@@ -57,6 +64,16 @@ class KvmVcpu final : public Vcpu {
   bool write_apic_msr(std::uint32_t index, std::uint64_t value);
   void write_clock_msr(std::uint32_t index, std::uint64_t value);
   void run_one_in_software();
+
+  void inject(std::uint8_t vector);
+  bool has_kernel_apic() const { return machine_.split_irqchip() != nullptr; }
+  Activity kernel_activity() const;
+  void set_kernel_activity(Activity activity);
+  std::uint64_t kernel_msr(std::uint32_t index) const;
+  void notice_timer();
+  void give_deadline(std::uint64_t platform_deadline);
+  std::uint64_t take_deadline();
+  std::uint64_t to_platform(std::uint64_t deadline);
 
   void set_apic_base(kvm_sregs& out);
   void set_msrs();
@@ -83,6 +100,8 @@ class KvmVcpu final : public Vcpu {
   std::uint64_t system_time_ = 0;  // MSR_KVM_SYSTEM_TIME_NEW as the kernel has it
   // IA32_TSC_DEADLINE as the guest wrote it, and what Platform was told.
   std::uint64_t deadline_ = 0, platform_deadline_ = 0;
+  LapicState given_apic_;  // to the kernel's APIC, the last time
+  std::uint32_t noted_count_ = 0;  // of its timer, when the vCPU last left the guest
   bool nmi_offered_ = false;    // since the kernel was last asked for its NMIs
   bool access_open_ = false;    // a port, memory or MSR access waits to be finished
   bool broken_ = false;

@@ -53,6 +53,7 @@ KvmVcpu::KvmVcpu(KvmMachine& machine, const VcpuWiring& wiring)
   if (!broken_) publish_kick();
   if (!broken_) set_cpuid();
   set_state(reset_state(wiring.index == 0));
+  if (has_kernel_apic()) machine_.split_irqchip()->add(wiring.index, *this);
 }
 
 KvmVcpu::~KvmVcpu() {
@@ -171,15 +172,32 @@ void KvmVcpu::offer_interrupt(std::uint32_t pending) {
   const auto vector = platform_.acknowledge_interrupt(wiring_.index);
   if (!vector) return;
   add(count_.interrupts);
-  kvm_interrupt interrupt{*vector};
-  must(vcpu_.call(KVM_INTERRUPT, &interrupt), "KVM_INTERRUPT");
+  inject(*vector);
   run_->ready_for_interrupt_injection = 0;
   run_->request_interrupt_window = signals_.has(Signal::kInterrupt);
+}
+
+void KvmVcpu::inject(std::uint8_t vector) {
+  if (!has_kernel_apic()) {
+    kvm_interrupt interrupt{vector};
+    return must(vcpu_.call(KVM_INTERRUPT, &interrupt), "KVM_INTERRUPT");
+  }
+  // Beside a local APIC, KVM_INTERRUPT leaves the vector where no state shows it until the vCPU takes
+  // it. It is taken at once as an event, which is state; and that ends no HLT by itself.
+  kvm_vcpu_events events{};
+  must(vcpu_.call(KVM_GET_VCPU_EVENTS, &events), "KVM_GET_VCPU_EVENTS");
+  events.flags = 0;
+  events.interrupt.injected = 1;
+  events.interrupt.nr = vector;
+  events.interrupt.soft = 0;
+  must(vcpu_.call(KVM_SET_VCPU_EVENTS, &events), "KVM_SET_VCPU_EVENTS");
+  set_kernel_activity(Activity::kRunning);
 }
 
 Exit KvmVcpu::leave(Exit exit) {
   finish_access();
   if (nmi_offered_) take_back_nmi();
+  if (has_kernel_apic()) notice_timer();
   return exit;
 }
 
@@ -212,15 +230,23 @@ bool KvmVcpu::enter(std::uint32_t seen) {
 }
 
 bool KvmVcpu::enter_kernel() {
-  run_->cr8 = platform_.cr8(wiring_.index);
+  if (!has_kernel_apic()) run_->cr8 = platform_.cr8(wiring_.index);
   const std::uint64_t given = run_->cr8;
   const int result = vcpu_.call(KVM_RUN);
   const int error = errno;
   access_open_ = false;
-  if (run_->cr8 != given)
+  if (run_->cr8 != given && !has_kernel_apic())
     platform_.set_cr8(wiring_.index, static_cast<std::uint8_t>(run_->cr8 & 15));
   errno = error;
   return result == 0;
+}
+
+// The kernel does all that it does before an entry, and turns back: the guest gets no instruction, or
+// on some hosts a few.
+void KvmVcpu::turn_back_at_entry() {
+  kick_thread(static_cast<std::uint64_t>(::syscall(SYS_gettid)));
+  while (!broken_ && enter_kernel()) (void)answer();
+  drain_kicks();
 }
 
 void KvmVcpu::drain_kicks() {
@@ -243,6 +269,8 @@ void KvmVcpu::finish_access() {
 CpuState KvmVcpu::state() const {
   CpuState s = kept_;
   if (broken_) return s;
+  // First: what comes to the vCPU with it may be a reset of all the others.
+  if (has_kernel_apic() && s.activity != Activity::kShutdown) s.activity = kernel_activity();
   kvm_regs regs{};
   kvm_sregs system{};
   XsaveArea fpu;
@@ -286,10 +314,12 @@ void KvmVcpu::set_state(const CpuState& s) {
   must(vcpu_.call(KVM_SET_DEBUGREGS, &debug), "KVM_SET_DEBUGREGS");
   set_msrs();
   set_system_time();
+  if (has_kernel_apic()) events.flags &= ~static_cast<std::uint32_t>(KVM_VCPUEVENT_VALID_NMI_PENDING);
   must(vcpu_.call(KVM_SET_VCPU_EVENTS, &events), "KVM_SET_VCPU_EVENTS");
   if (s.accepted_interrupt != 0) kept_.activity = Activity::kRunning;
   run_->ready_for_interrupt_injection = 0;
   if (adjusted) tsc_round_ = ~0ull;
+  if (has_kernel_apic()) set_kernel_activity(kept_.activity);
 }
 
 void KvmVcpu::set_msrs() {
@@ -322,6 +352,7 @@ void KvmVcpu::load_pdptes(CpuState& s) const {
 
 // The kernel answers CPUID.1:EDX.APIC from it; the APIC itself is ours.
 void KvmVcpu::set_apic_base(kvm_sregs& out) {
+  if (has_kernel_apic()) return;
   constexpr std::uint64_t kEnable = 1u << 11, kBootstrap = 1u << 8, kAddress = 0xfee0'0000;
   const auto base = platform_.read_apic_msr(wiring_.index, kMsrApicBase);
   out.apic_base = kAddress | (wiring_.index == 0 ? kBootstrap : 0) | (base.value_or(kEnable) & kEnable);
@@ -336,9 +367,10 @@ void KvmVcpu::sync_tsc() {
   tsc_round_ = round;
   // The guest may see that it was stopped (msr.rst, flags): no watchdog of its own need bark.
   if (kept_.kvm_system_time != 0) (void)vcpu_.call(KVM_KVMCLOCK_CTRL);
-  // KVM's clock is in terms of the counter as the kernel takes the guest to see it.
+  // KVM's clock and its APICs' deadlines are in terms of the counter as the kernel takes the guest to
+  // see it.
   if (!counter_can_be_offset()) {
-    if (machine_.clock() != nullptr) set_tsc_offset(0);
+    if (machine_.clock() != nullptr || has_kernel_apic()) set_tsc_offset(0);
     return;
   }
   tsc_offset_ = machine_.counter().offset(platform_, tsc_hz_);
