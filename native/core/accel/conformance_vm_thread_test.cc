@@ -110,6 +110,19 @@ struct Machines {
     }
     return true;
   }
+  // A moment at a time, until `reached` holds while it is parked.
+  template <class Reached>
+  bool run_until(Reached reached) {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    while (!reached()) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      EXPECT(vm->run());
+      std::this_thread::sleep_for(std::chrono::milliseconds{1});
+      park();
+    }
+    return true;
+  }
+  bool halted(VcpuIndex vcpu) { return vm->cpu(vcpu)->activity == Activity::kHalted; }
   bool run_to_halt() {
     EXPECT(vm->run());
     const bool halted = owner.await(VmEvent::kHalted).has_value();
@@ -133,20 +146,10 @@ CONFORMANCE(a_second_vcpu_starts_by_init_and_sipi) {
   machine.put(kSecond, k_second);
   machine.put(kSecondHandler, k_second_handler);
   machine.start(k_start_second);
-  EXPECT(machine.vm->run());
-  // The second vCPU waits with interrupts on, so that the VM is never dead: its mark tells.
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  for (;;) {
-    machine.park();
-    const bool halted = machine.vm->cpu(0)->activity == Activity::kHalted;
-    if (halted || std::chrono::steady_clock::now() > deadline) break;
-    EXPECT(machine.vm->run());
-    std::this_thread::sleep_for(std::chrono::milliseconds{20});
-  }
-  EXPECT(machine.vm->cpu(0)->activity == Activity::kHalted);
+  // The second vCPU waits with interrupts on, so that the VM is never dead.
+  EXPECT(machine.run_until([&] { return machine.halted(0) && machine.halted(1); }));
   EXPECT_EQ(machine.get<std::uint16_t>(kData), 0x600du);
   EXPECT_EQ(machine.get<std::uint16_t>(kData + 4), 1u);
-  EXPECT(machine.vm->cpu(1)->activity == Activity::kHalted);
   EXPECT_EQ(machine.vm->cpu(1)->segments[kCs].base, 0x8000u);
 }
 
@@ -753,22 +756,12 @@ CONFORMANCE(two_vcpus_move_with_what_is_between_them) {
     from.put(kSecond, k_second);
     from.put(kSecondHandler, k_second_handler);
     from.start(k_start_second);
-    const auto mark = [&from] { return from.get<std::uint16_t>(kData) == 0x600du; };
-    const auto deadline = std::chrono::steady_clock::now() + kPatience;
-    while (!mark() && std::chrono::steady_clock::now() < deadline) {
-      EXPECT(from.vm->run());
-      std::this_thread::sleep_for(std::chrono::milliseconds{1});
-      from.park();
-    }
-    EXPECT(mark());
+    EXPECT(from.run_until([&] { return from.get<std::uint16_t>(kData) == 0x600du; }));
     const json::Value saved{from.vm->save()};
     move_memory(from, to);
     EXPECT_EQ(to.vm->restore(saved), "");
-    EXPECT(to.vm->run());
-    EXPECT(to.await(kData, 0x0000'0001'0000'600d));
-    to.park();
+    EXPECT(to.run_until([&] { return to.halted(0) && to.halted(1); }));
     EXPECT_EQ(to.get<std::uint16_t>(kData + 4), 1u);
-    EXPECT(to.vm->cpu(1)->activity == Activity::kHalted);
   }
 }
 
