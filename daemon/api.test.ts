@@ -260,6 +260,9 @@ describe("a dry run", () => {
   });
 
   it("tells every problem, those of the host's files too", async () => {
+    const bridge = "no-such-bridge";
+    const network = { name: "nowhere", backend: { kind: "bridge", bridge } };
+    await daemon.client.json("POST", "/networks", network);
     const problem = problemOf(
       await dry({
         name: "web-1",
@@ -268,7 +271,8 @@ describe("a dry run", () => {
           { slot: "0:0", type: "hostbridge" },
           { slot: "3:0", type: "virtio-blk", path: "/nowhere/disk" },
           { slot: "4:0", type: "virtio-net", backend: { kind: "stream", socket: "/nowhere/net" } },
-          { slot: "5:0", type: "virtio-net", backend: { kind: "tap", bridge: "no-such-bridge" } },
+          { slot: "5:0", type: "virtio-net", backend: { kind: "tap", bridge } },
+          { slot: "6:0", type: "virtio-net", network: "nowhere" },
         ],
       }),
     );
@@ -279,6 +283,7 @@ describe("a dry run", () => {
       "IMAGE_UNUSABLE #/devices/1/path",
       "NETWORK_UNUSABLE #/devices/2/backend",
       "NETWORK_UNUSABLE #/devices/3/backend",
+      "NETWORK_UNUSABLE #/devices/4/network",
       "SERIAL_NEEDS_LPC #",
       "VM_EXISTS #/name",
     ]);

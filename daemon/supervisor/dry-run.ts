@@ -83,18 +83,29 @@ const faultOf = ({ code, details }: { code: string; details: (string | number)[]
 /** `devices[1]` of an error is `/devices/1` of the body. */
 const DEVICE = /^devices\[(\d+)\]$/;
 
+const placed = (error: VmError, definition: VmDefinition): FieldProblem => ({
+  in: "body",
+  pointer: `#${pointerOf(error, definition)}`,
+  detail: error.message,
+  code: error.code,
+});
+
 /** Errors of files name them first: the field is the one that has that path. */
-function placed({ code, details, message }: VmError, definition: VmDefinition): FieldProblem {
+function pointerOf({ code, details }: VmError, definition: VmDefinition): string {
+  if (code.startsWith("VM_")) return "/name";
   const [, index] = DEVICE.exec(String(details[1])) ?? [];
-  if (code === "NETWORK_MAC_TAKEN" && index !== undefined)
-    return { in: "body", pointer: `#/devices/${index}/mac`, detail: message, code };
-  if (code === "NETWORK_UNUSABLE") {
-    const at = definition.devices.findIndex(({ type, slot }) => `${type} ${slot}` === details[0]);
-    return { in: "body", pointer: `#/devices/${at}/backend`, detail: message, code };
-  }
+  if (code === "NETWORK_MAC_TAKEN" && index !== undefined) return `/devices/${index}/mac`;
+  if (code === "NETWORK_UNUSABLE") return plugOf(String(details[0]), definition);
   const found = hostPathsIn(VmDefinition, definition).find(({ path }) => path === details[0]);
-  const pointer = code.startsWith("VM_") ? "/name" : (found?.pointer ?? "");
-  return { in: "body", pointer: `#${pointer}`, detail: message, code };
+  return found?.pointer ?? "";
+}
+
+/** What says where the card `virtio-net SLOT` is plugged in; the card where nothing does. */
+function plugOf(card: string, { devices }: VmDefinition): string {
+  const at = devices.findIndex(({ type, slot }) => `${type} ${slot}` === card);
+  const device = devices[at] ?? {};
+  const field = ["network", "backend"].find((name) => Object.hasOwn(device, name));
+  return `/devices/${at}${field === undefined ? "" : `/${field}`}`;
 }
 
 function viewOf({ definition, power, before }: DryRun): VmView {
